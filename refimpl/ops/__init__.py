@@ -1,0 +1,1 @@
+"""What each operation means.  Read `numerics` first, then `tensor`, `norm`, `rope`, `attention`."""
