@@ -22,13 +22,13 @@ array([[7.62...e-06]])
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 from numpy import ndarray
 
 from refimpl.ops import activation
+from refimpl.ops import rope as ropes
 from refimpl.ops.attention import visible
 from refimpl.ops.numerics import FloatFormat, exact
 
@@ -242,15 +242,33 @@ def attend(
 def rope(
     x: Float[ndarray, "tokens heads head_dim"],
     positions: Integer[ndarray, " tokens"],
+    frequencies: Float64[ndarray, " pairs"],
+    layout: ropes.Layout,
     engine: FloatFormat,
 ) -> Float64[ndarray, "tokens heads head_dim"]:
-    """An engine whose angles are exact, and whose sine and cosine are good to a few ulps.
+    """An engine that multiplies position and frequency in its own format, as most do.
 
-    Angles computed in float32 (position * frequency) are another function at large positions: their
-    error, u * position radians, is added.
+    The angle then carries two roundings, of the frequency and of the product, which at position p
+    turn a pair by as much as 2 u p radians too far: long contexts need better angles than float32.
     """
-    pair = sqrt(2.0) * np.abs(exact(x)).max(axis=-1, keepdims=True)  # |a cos - b sin| <= this
-    u = engine.unit_roundoff
-    angle = 2 * u * np.abs(positions)[:, None, None]
-    error: ndarray = (angle + gamma(12, u)) * pair + u * pair + np.zeros(x.shape)
-    return error
+    frequency = Approx(frequencies, engine.unit_roundoff * np.abs(frequencies), engine)
+    angle = approx(positions[:, None, None].astype(np.float64), engine) * frequency
+    cos, sin = angle.function(np.cos, 1.0), angle.function(np.sin, 1.0)
+    out = np.zeros(x.shape)
+    pairs = len(frequencies)
+    a, b = (
+        (slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2))
+        if layout == "interleaved"
+        else (slice(0, pairs), slice(pairs, 2 * pairs))
+    )
+    first, second = approx(x[..., a], engine), approx(x[..., b], engine)
+    out[..., a] = (first * cos - second * sin).bound()
+    out[..., b] = (first * sin + second * cos).bound()
+    return out
+
+
+def add(
+    a: Float[ndarray, "*shape"], b: Float[ndarray, "*shape"], engine: FloatFormat
+) -> Float64[ndarray, "*shape"]:
+    """One rounding each: an engine and the reference can differ by an ulp at most, and do not."""
+    return (approx(a, engine) + approx(b, engine)).bound()

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.ops import activation, bounds, norm, tensor
+from refimpl.ops import activation, bounds, norm, rope, tensor
 from refimpl.ops.attention import attend, attend_online
 from refimpl.ops.numerics import F32
 
@@ -119,6 +119,29 @@ def online32(q, k, v, scale, soft_cap, block):
         out = out * shrink + sum32(weights[:, None] * values, "forward")
         top = raised
     return out / total
+
+
+@given(seeds, st.integers(1, 5), st.integers(0, 100_000), st.sampled_from(["interleaved", "half"]))
+def test_rope_bound(seed, pairs, start, layout):
+    rng = np.random.default_rng(seed)
+    x, at = adversarial(rng, 3, 2, 2 * pairs + 1), start + np.arange(3)
+    f = rope.frequencies(2 * pairs, 10000.0)
+    angle = (at.astype(np.float32)[:, None, None] * f.astype(np.float32)).astype(np.float32)
+    cos, sin, y = np.cos(angle), np.sin(angle), x.copy()
+    halves = (slice(0, pairs), slice(pairs, 2 * pairs))
+    a, b = halves if layout == "half" else (slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2))
+    y[..., a], y[..., b] = x[..., a] * cos - x[..., b] * sin, x[..., a] * sin + x[..., b] * cos
+    reference, bound = rope.rope(x, at, f, layout), bounds.rope(x, at, f, layout, F32)
+    assert fraction(y, reference, bound) <= 1
+    assert np.array_equal(y[..., -1], reference[..., -1])
+
+
+@given(seeds)
+def test_add_bound(seed):
+    rng = np.random.default_rng(seed)
+    a, b = adversarial(rng, 50), adversarial(rng, 50)
+    assert np.array_equal(a + b, tensor.add(a, b))  # both round the same sum once
+    assert fraction(a - b, tensor.add(a, b), bounds.add(a, b, F32)) > 1
 
 
 def test_the_bounds_catch_planted_mistakes():
