@@ -1,4 +1,4 @@
-"""Shared fixtures.  Every shape and dtype that a signature in `refimpl` names is checked at run time."""
+"""Shared fixtures.  Every shape and dtype that a signature names is checked at run time."""
 
 import os
 from pathlib import Path

@@ -49,7 +49,7 @@ def padded(tokenizer_metadata: Mapping[str, Any], vocab_size: int) -> dict[str, 
     out = dict(tokenizer_metadata)
     n = len(out.get("tokenizer.ggml.tokens", ()))
     extra = vocab_size - n if n else 0
-    fillers = {
+    fillers: dict[str, list[Any]] = {
         "tokenizer.ggml.tokens": [f"[PAD{i}]" for i in range(n, vocab_size)],
         "tokenizer.ggml.token_type": [np.int32(UNUSED)] * extra,
         "tokenizer.ggml.scores": [np.float32(-1e9)] * extra,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,8 @@ from safetensors.numpy import save_file
 
 from cli import main
 from refimpl.formats.gguf import GGUF
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*args, input=None):
@@ -150,10 +153,9 @@ def test_ctrl_c_keeps_what_was_told(stories):
         "500",
         "--ignore-eos",
     ]
-    root = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [*command, "Once"], cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "Once"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     told = process.stdout.read(20)
     process.send_signal(signal.SIGINT)
@@ -167,10 +169,9 @@ def test_ctrl_c_keeps_what_was_told(stories):
 
 def test_help_is_quick_and_complete():
     began = time.perf_counter()
-    root = Path(__file__).parents[2]
     told = subprocess.run(
         [sys.executable, "-X", "importtime", "cli.py", "--help"],
-        cwd=root,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -182,53 +183,75 @@ def test_help_is_quick_and_complete():
 
 
 class Hub(SimpleHTTPRequestHandler):
-    """A stand-in for the hub: /ORG/REPO/resolve/main/FILE, with the headers its client wants."""
+    """A stand-in for the hub: what its client asks for, with the headers it wants."""
+
+    def do_GET(self):
+        if not self.path.startswith("/api/models/"):
+            return super().do_GET()
+        names = sorted(p.name for p in Path(self.directory).iterdir() if p.is_file())
+        tree = [{"type": "file", "path": n, "size": 1, "oid": "b" * 40} for n in names]
+        info = {"id": "x/y", "sha": "a" * 40, "siblings": [{"rfilename": n} for n in names]}
+        body = json.dumps(tree if "/tree/" in self.path else info).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return None
 
     def translate_path(self, path):
-        return str(Path(self.directory) / path.split("/resolve/main/")[-1])
+        return str(Path(self.directory) / path.rsplit("/", 1)[-1])
 
     def end_headers(self):
         self.send_header("X-Repo-Commit", "a" * 40)
-        self.send_header("ETag", '"' + "b" * 40 + '"')
+        self.send_header("ETag", '"' + Path(self.path).name.encode().hex() + '"')
         super().end_headers()
 
     def log_message(self, *args):
         pass
 
 
-@pytest.fixture
-def hub(stories):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(stories.parent)))
+@contextmanager
+def hub(directory):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(directory)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
 
 
-def from_hub(hub, model, tmp_path):
-    env = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "cli.py", "generate", "-m", model, "-t", "0", "-n", "8"]
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [*command, "Once upon a time"],
-        cwd=root,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def from_hub(address, model, cache):
+    env = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "cli.py", "generate", "-m", model, "-t", "0", "-n", "8", "the cat"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
 
 
-def test_a_model_comes_from_the_hub(hub, tmp_path):
-    result = from_hub(hub, "hf:someone/stories/stories260K.gguf", tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(", there was a")
+def test_a_file_comes_from_the_hub_and_is_kept(stories, tmp_path):
+    name = "hf:someone/stories/stories260K.gguf"
+    with hub(stories.parent) as address:
+        first = from_hub(address, name, tmp_path)
+    again = from_hub(address, name, tmp_path)  # the hub is gone; the file is not
+    assert first.returncode == 0, first.stderr
+    assert again.stdout == first.stdout == run("generate", "-m", stories, *GREEDY).stdout
 
 
-def test_a_model_the_hub_does_not_have(hub, tmp_path):
-    result = from_hub(hub, "hf:someone/stories/other.gguf", tmp_path)
+def test_a_folder_comes_from_the_hub(folder, tmp_path):
+    with hub(folder) as address:
+        told = from_hub(address, "hf:someone/model", tmp_path / "cache")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == run("generate", "-m", folder, *GREEDY).stdout
+
+
+def test_a_model_the_hub_does_not_have(stories, tmp_path):
+    with hub(stories.parent) as address:
+        result = from_hub(address, "hf:someone/stories/other.gguf", tmp_path)
     assert result.returncode == 1
     assert "could not fetch someone/stories/other.gguf" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+GREEDY = ("-t", "0", "-n", "8", "the cat")
 
 
 @pytest.fixture
