@@ -1,11 +1,11 @@
 """How text becomes tokens, and tokens text.
 
-Read it as a ladder.  `alphabet` writes bytes as characters; `merging` is the algorithm, `bpe` and `spm`
-the two ways to say what merges first; `splitting`, `pretokenizers` and `normalizing` prepare the text;
-`words` puts these together for one word and `specials` finds the markers between the words.  `tokenizer`
-is the whole, `vocabulary` the record it is made from, `detokenize` the way back as a stream.  `chat`
-turns a conversation into text, `sandbox` and `budget` keep its template harmless, `defusing` its
-messages.  `load` reads the files.
+Read it as a ladder.  `alphabet` writes bytes as characters; `merging` is the algorithm, `bpe` and
+`spm` the two ways to say what merges first; `splitting`, `pretokenizers` and `normalizing` prepare
+the text; `words` puts these together for one word and `specials` finds the markers between the
+words.  `tokenizer` is the whole, `vocabulary` the record it is made from, `detokenize` the way back
+as a stream.  `chat` turns a conversation into text, `sandbox` and `budget` keep its template
+harmless, `defusing` its messages.  `load` reads the files.
 """
 
 from refimpl.text.chat import ChatTemplate

@@ -23,7 +23,7 @@ def _characters() -> Iterator[str]:
     """The character of byte 0, of byte 1, ... of byte 255."""
     substitute = 0x100
     for byte in range(256):
-        if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte:
+        if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or byte >= 0xAE:
             yield chr(byte)
         else:
             yield chr(substitute)
@@ -37,12 +37,12 @@ _BYTE_OF = {ord(character): byte for byte, character in enumerate(CHARACTERS)}
 
 
 def spell(data: bytes) -> str:
-    """Write bytes in the alphabet.  Latin-1 turns byte b into code point b, which the table maps."""
+    """Write bytes in the alphabet: Latin-1 makes byte b code point b, and the table maps that."""
     return data.decode("latin-1").translate(CHARACTERS)
 
 
 def unspell(piece: str) -> bytes | None:
-    """The bytes a piece of the vocabulary stands for, or None if it is not written in the alphabet."""
+    """The bytes a piece stands for, or None if it is not written in the alphabet."""
     try:
         return bytes([_BYTE_OF[ord(character)] for character in piece])
     except KeyError:

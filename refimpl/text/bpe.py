@@ -1,8 +1,9 @@
 """Byte-pair encoding: the pair learnt first merges first.
 
 Training repeatedly joined the most frequent pair of a corpus; the file lists those pairs in order.
-Encoding replays them: a pair's cost is its place in the list (Sennrich et al. 2016; on bytes, Radford
-et al. 2019).  Whether the symbols are bytes (GPT-2) or characters (Gemma) makes no difference here.
+Encoding replays them: a pair's cost is its place in the list (Sennrich et al. 2016; on bytes,
+Radford et al. 2019).  Whether the symbols are bytes (GPT-2) or characters (Gemma) makes no
+difference here.
 
 >>> from refimpl.text.merging import merge
 >>> hug = Vocabulary(alphabet="bytes", merge_by="rank", tokens=("h", "u", "g", "hu", "ug", "hug"),

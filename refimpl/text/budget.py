@@ -1,9 +1,9 @@
 """How much a stranger's program may do, in units spent before the work is done.
 
-One unit is one pass of a loop, one call, one element of a list, or 16 characters.  The rule that keeps
-the rest simple: every value is paid for when it is made, at its size written out in full, so none is
-ever larger than the budget.  (A list of two lists of two lists ... is short to hold and endless to
-print; written out, it is too large to make.)
+One unit is one pass of a loop, one filter, one element of a list, or 16 characters; a call is
+twenty.  The rule that keeps the rest simple: every value is paid for when it is made, at its size
+written out in full, so none is ever larger than the budget.  (A list of two lists of two lists ...
+is short to hold and endless to print; written out, it is too large to make.)
 
 >>> budget = Budget(100)
 >>> budget.pay_for(["ab", ["c"]])
@@ -13,7 +13,7 @@ print; written out, it is too large to make.)
 >>> list(budget.loop(range(20), 5))
 Traceback (most recent call last):
 ...
-refimpl.text.budget.OverBudget: it does too much: an endless loop, or an enormous text
+refimpl.text.budget.OverBudgetError: it does too much: an endless loop, or an enormous text
 """
 
 import re
@@ -26,7 +26,7 @@ LONGEST_INTEGER = 4096  # bits
 T = TypeVar("T")
 
 
-class OverBudget(Exception):
+class OverBudgetError(Exception):
     """The program did more than its budget allows."""
 
 
@@ -39,7 +39,7 @@ class Budget:
     def spend(self, units: int) -> None:
         self.left -= units
         if self.left < 0:
-            raise OverBudget("it does too much: an endless loop, or an enormous text")
+            raise OverBudgetError("it does too much: an endless loop, or an enormous text")
 
     def pay_for(self, value: T) -> T:
         """Pay for a value at its size written out."""
@@ -72,9 +72,10 @@ class Budget:
         return len(value) if isinstance(value, str) else CHARACTERS_PER_UNIT * self.weight(value)
 
     def pay_for_format(self, template: str, values: Iterable[object]) -> None:
-        """Pay for `%` and `str.format`: every field may hold all values, at the widths asked for."""
+        """Pay for `%` and `str.format`: every field may hold all values, at the widths asked
+        for."""
         if re.search(r"%[^a-zA-Z%]*\*|\{[^{}]*\{", template):
-            raise OverBudget("it formats with a width that is itself computed")
+            raise OverBudgetError("it formats with a width that is itself computed")
         fields = 1 + template.count("%") + template.count("{")
         widths = sum(int(digits[:20]) for digits in re.findall(r"\d+", template))
         self.spend(widths + fields * self.weight(list(values)))
@@ -95,7 +96,7 @@ class Budget:
         """No template needs integers of more than a thousand digits, which are slow to compute."""
         self.spend(1)
         if bits > LONGEST_INTEGER:
-            raise OverBudget("it computes with enormous integers")
+            raise OverBudgetError("it computes with enormous integers")
 
     def loop(self, iterable: Any, units: int) -> Any:
         """An iterable whose passes cost `units` each: at once if its length is known."""

@@ -1,10 +1,11 @@
 """From a conversation to the one string that a model continues.
 
 A model was trained on conversations written in one particular way, with its own markers around each
-turn.  The file that carries the model carries that way as a Jinja template, and whoever gets a space
-of it wrong gets a slightly worse model and no error.  So the template is run as Hugging Face runs it:
-same options, same filters and functions, same variables.  Two things differ on purpose: it runs in a
-budget (`refimpl.text.sandbox`), and today's date is given by the caller or is not there at all.
+turn.  The file that carries the model carries that way as a Jinja template, and whoever gets a
+space of it wrong gets a slightly worse model and no error.  So the template is run as Hugging Face
+runs it: same options, same filters and functions, same variables.  Two things differ on purpose: it
+runs in a budget (`refimpl.text.sandbox`), and today's date is given by the caller or is not there
+at all.
 
 Source: `render_jinja_template` and `_compile_jinja_template` in transformers' chat_template_utils.
 
@@ -21,7 +22,7 @@ from functools import cached_property
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from refimpl.text.budget import Budget
+from refimpl.text.budget import Budget, OverBudgetError
 from refimpl.text.errors import ChatTemplateError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ Message = Mapping[str, object]
 Clock = Callable[[], datetime]
 
 LONGEST_SOURCE = 1 << 20
-UNITS = 1_000_000
+UNITS = 300_000
+LARGEST_INPUT = 1 << 20
 UNITS_PER_UNIT_OF_INPUT = 64
 """A rendering may do this much, and so much more for what it is given to render."""
 
@@ -123,10 +125,16 @@ class ChatTemplate:
 
 
 def budget_for(given: Mapping[str, object]) -> Budget:
-    counting = Budget(1 << 40)
-    counting.pay_for(dict(given))
-    spent = (1 << 40) - counting.left
-    return Budget(UNITS + UNITS_PER_UNIT_OF_INPUT * spent)
+    """Enough for any honest template, at the size of what it has to render."""
+    counting = Budget(LARGEST_INPUT)
+    try:
+        counting.pay_for(dict(given))
+    except OverBudgetError:
+        raise ChatTemplateError(
+            "the conversation is too large, or contains itself: a message may hold texts, numbers, "
+            "lists and dicts, some 16 megabytes in all"
+        ) from None
+    return Budget(UNITS + UNITS_PER_UNIT_OF_INPUT * (LARGEST_INPUT - counting.left))
 
 
 def tojson(

@@ -2,12 +2,12 @@
 
 A template renders a whole conversation into one string, and in that string `<|im_end|>` from a user
 looks like `<|im_end|>` from the template.  So the conversation is rendered with every marker inside
-the users' values replaced by a stand-in; the string is cut at the markers that remain, which are the
-template's; and only then do the stand-ins become what they stand for, as ordinary text.
+the users' values replaced by a stand-in; the string is cut at the markers that remain, which are
+the template's; and only then do the stand-ins become what they stand for, as ordinary text.
 
-A marker could also be assembled from two values printed next to each other (`<|im_` and `end|>`), so
-an end of a value that begins a marker, and a beginning that ends one, is replaced too.  A template
-that writes `<|` + role + `|>` itself, as Phi's do, means to make a marker and still does.
+A marker could also be assembled from two values printed next to each other (`<|im_` and `end|>`),
+so an end of a value that begins a marker, and a beginning that ends one, is replaced too.  A
+template that writes `<|` + role + `|>` itself, as Phi's do, means to make a marker and still does.
 
 Stand-ins are U+FDD0, a number, U+FDD1: two code points that Unicode promises never to assign.
 
@@ -55,7 +55,8 @@ class Defuser:
         return before + ends[0] + middle + ends[1] + after
 
     def edges(self, core: str) -> tuple[int, int]:
-        """Where a marker's ending at the front stops, and where one's beginning at the back starts."""
+        """Where a marker's ending at the front stops, and where one's beginning at the back
+        starts."""
         lengths = range(min(self.longest - 1, len(core)), 0, -1)
         start = next((n for n in lengths if core[:n] in self.endings), 0)
         length = next((n for n in lengths if core[-n:] in self.beginnings), 0)

@@ -1,10 +1,10 @@
 """Which tokens end a generation.
 
 A file names one end-of-sequence token, but a chat model ends its turn with another: `<|eot_id|>`,
-`<|im_end|>`, `<end_of_turn>` and so on.  Files rarely say which, so llama.cpp goes by the texts of the
-tokens, and so does this; Hugging Face's `generation_config.json` may add some.
+`<|im_end|>`, `<end_of_turn>` and so on.  Files rarely say which, so llama.cpp goes by the texts of
+the tokens, and so does this; Hugging Face's `generation_config.json` may add some.
 
-Source: llama.cpp `llama_vocab::impl::load`, "maintain a list of tokens that cause end-of-generation".
+Source: llama.cpp `llama_vocab::impl::load`, "tokens that cause end-of-generation".
 
 >>> sorted(end_of_generation({"a": 0, "<|im_end|>": 1, "<|endoftext|>": 2}, named=[0, None]))
 [0, 1, 2]

@@ -2,13 +2,13 @@
 
 A word starts as single characters.  Of all neighbouring pairs, merge the cheapest, the leftmost if
 several are equally cheap; repeat until no pair may merge.  What a pair costs is the only thing that
-differs: BPE looks up the pair's rank in its list of merges (`refimpl.text.bpe`), SentencePiece looks
-up the score of the pair's concatenation (`refimpl.text.spm`).
+differs: BPE looks up the pair's rank in its list of merges (`refimpl.text.bpe`), SentencePiece
+looks up the score of the pair's concatenation (`refimpl.text.spm`).
 
 `merge_plain` says it in five lines and takes quadratic time.  `merge` gives the same pieces in
 n log n: it keeps the candidates in a heap, and the pieces as positions in the word.
 
-Sources: Sennrich, Haddow & Birch 2016 (arXiv:1508.07909), algorithm 1; Kudo & Richardson 2018
+Sources: Sennrich, Haddow & Birch 2016 (arXiv:1508.07909), section 3.2; Kudo & Richardson 2018
 (arXiv:1808.06226), section 3.1, for the heap.
 
 >>> ranks = {("h", "u"): 0, ("g", "s"): 1, ("hu", "g"): 2}
@@ -43,9 +43,10 @@ def merge_plain(word: str, cost: Cost) -> list[str]:
 def merge(word: str, cost: Cost) -> list[str]:
     """`merge_plain`, by a heap of candidate pairs.
 
-    A piece is a span of the word: the live piece that starts at a is word[a : stop[a]], the live one
-    that ends at c is word[start[c] : c].  A candidate (price, a, b, c) would join word[a:b] with
-    word[b:c].  Pieces only grow, so once one of the two has changed, the candidate is stale for good.
+    A piece is a span of the word: the live piece that starts at a is word[a : stop[a]], the live
+    one that ends at c is word[start[c] : c].  A candidate (price, a, b, c) would join word[a:b]
+    with word[b:c].  Pieces only grow, so once one of the two has changed, the candidate is stale
+    for good.
     """
     n = len(word)
     stop = list(range(1, n + 1))

@@ -1,8 +1,8 @@
 """What happens to text before it is cut into words: a short list of named steps.
 
-Most byte-level tokenizers change nothing.  Qwen composes characters (NFC); vocabularies of characters
-write the space as U+2581; sentencepiece can also fold runs of spaces into one.  A step is a tuple of
-strings, so that a file can hold it.
+Most byte-level tokenizers change nothing.  Qwen composes characters (NFC); vocabularies of
+characters write the space as U+2581; sentencepiece can also fold runs of spaces into one.  A step
+is a tuple of strings, so that a file can hold it.
 
 Sources: Unicode Standard Annex 15 for the four normal forms; `NormalizerSpec` of sentencepiece for
 "squeeze" (its `remove_extra_whitespaces`).
@@ -15,20 +15,27 @@ Sources: Unicode Standard Annex 15 for the four normal forms; `NormalizerSpec` o
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 from unicodedata import normalize as to_normal_form
 
-UNICODE_FORMS = ("nfc", "nfd", "nfkc", "nfkd")
+UNICODE_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {
+    "nfc": "NFC",
+    "nfd": "NFD",
+    "nfkc": "NFKC",
+    "nfkd": "NFKD",
+}
 
 
 def normalize(text: str, steps: Sequence[tuple[str, ...]]) -> str:
     """Apply the steps in order."""
-    for name, *arguments in steps:
-        if name == "replace":
-            text = text.replace(*arguments)
-        elif name == "squeeze":
-            text = re.sub(" +", " ", text.strip(" "))
-        else:
-            text = to_normal_form(name.upper(), text)  # type: ignore[arg-type]
+    for step in steps:
+        match step:
+            case ("replace", old, new):
+                text = text.replace(old, new)
+            case ("squeeze",):
+                text = re.sub(" +", " ", text.strip(" "))
+            case (form,):
+                text = to_normal_form(UNICODE_FORMS[form], text)
     return text
 
 

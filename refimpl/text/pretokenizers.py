@@ -1,9 +1,9 @@
 r"""Every named rule for cutting text into words, as data.
 
-A GGUF file does not carry its expressions, only a name, `tokenizer.ggml.pre`; what the name means is
-a table in llama.cpp (`src/llama-vocab.cpp`), and this is its counterpart.  Where llama.cpp quotes the
-expression of the model's own tokenizer.json and then approximates it, because C++ has no Unicode
-classes (tekken, gpt-4o), the row holds the model's own.
+A GGUF file does not carry its expressions, only a name, `tokenizer.ggml.pre`; what the name means
+is a table in llama.cpp (`src/llama-vocab.cpp`), and this is its counterpart.  Where llama.cpp
+quotes the expression of the model's own tokenizer.json and then approximates it, because C++ has no
+Unicode classes (tekken, gpt-4o), the row holds the model's own.
 
 A name says three things: the expressions, applied one after the other (`refimpl.text.splitting`);
 whether a word that is itself a token skips the merges (`ignore_merges`); and whether the beginning-
@@ -38,7 +38,7 @@ class PreTokenizer:
 
 
 def pretokenizer(name: str) -> PreTokenizer:
-    """The row of a name; an unknown name is an error, since a wrong rule gives plausible wrong ids."""
+    """The row of a name.  An unknown one is an error: a wrong rule gives plausible wrong ids."""
     row = _by_name().get(name)
     if row is None:
         known = ", ".join(sorted(_by_name()))
@@ -74,7 +74,8 @@ def cl100k(
     newlines: str = r"\s*[\r\n]+",
     spaces: str = SPACES,
 ) -> str:
-    """The shape OpenAI's cl100k gave to Llama 3, Qwen and many more; they differ in a part or two."""
+    """The shape OpenAI's cl100k gave to Llama 3, Qwen and many more; they differ in a part or
+    two."""
     return f"{head}{letters}|{numbers}|{punctuation}|{newlines}|{spaces}"
 
 
@@ -108,14 +109,15 @@ CJK = f"[{among('4E00-9FA5 3040-309F 30A0-30FF')}]+"
 IDEOGRAPHS = f"[{among('4E00-9FA5 0800-4E00 AC00-D7FF')}]+"
 DIGITS_FROM_THE_RIGHT = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
 CASED_LETTERS = among(
-    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376-377 37B-37D 37F 386 388-38A"
-    " 38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF"
-    " 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D"
-    " 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4"
-    " 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 2128 212A-212D 212F-2134 2139 213C-213F"
-    " 2145-2149 214E 2183-2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2-2CF3 A640-A66D A680-A69B A722-A76F"
-    " A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3"
-    " 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943"
+    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376-377 37B-37D 37F "
+    "386 388-38A 38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD "
+    "1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 "
+    "1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 "
+    "1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 "
+    "2119-211D 2124 2126 2128 212A-212D 212F-2134 2139 213C-213F 2145-2149 214E 2183-2184 "
+    "2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2-2CF3 A640-A66D A680-A69B A722-A76F A771-A787 "
+    "A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3 "
+    "104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943"
 )
 WESTERN_AND_CJK_MARKS = among("21-2F 3A-7E FF01-FF0F FF1A-FF5E 2018-201F 3000-3002")
 YOUTU_SCRIPTS = "|".join(
@@ -169,12 +171,8 @@ ROWS = (
         ),
     ),
     PreTokenizer(names=("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"), patterns=(O200K,)),
-    PreTokenizer(
-        names=("tekken",), patterns=(o200k(r"\p{N}"),), ignore_merges=True, add_bos=True
-    ),
-    PreTokenizer(
-        names=("tiny_aya", "cohere2moe"), patterns=(r"\d{1,3}(?=(?:\d{3})*\b)", O200K)
-    ),
+    PreTokenizer(names=("tekken",), patterns=(o200k(r"\p{N}"),), ignore_merges=True, add_bos=True),
+    PreTokenizer(names=("tiny_aya", "cohere2moe"), patterns=(r"\d{1,3}(?=(?:\d{3})*\b)", O200K)),
     PreTokenizer(
         names=("kimi-k2",),
         patterns=(
@@ -250,16 +248,16 @@ ROWS = (
     PreTokenizer(names=("superbpe",), patterns=(r"\p{N}+", r"(?=(?:\d{3})+(?!\d))")),
     PreTokenizer(
         names=("bailingmoe", "bailingmoe2", "llada-moe"),
-        patterns=(
-            cl100k(r"\p{N}", head=r"'(?i:[sdmt]|ll|ve|re)|", newlines=r"\s*[\r\n]"),
-        ),
+        patterns=(cl100k(r"\p{N}", head=r"'(?i:[sdmt]|ll|ve|re)|", newlines=r"\s*[\r\n]"),),
     ),
     PreTokenizer(
         names=("seed-coder",),
         patterns=(cl100k(r"\p{N}", punctuation=r" ?[^\s\p{L}\p{N}\r\n]+"),),
     ),
     PreTokenizer(names=("ufakzeka",), patterns=(cl100k(r"\p{N}", head=""),)),
-    PreTokenizer(names=("jais-2",), patterns=(cl100k(r"\p{N}{1,3}", spaces=HALVING_SPACES + r"|\s"),)),
+    PreTokenizer(
+        names=("jais-2",), patterns=(cl100k(r"\p{N}{1,3}", spaces=HALVING_SPACES + r"|\s"),)
+    ),
     PreTokenizer(names=("laguna",), patterns=(r"[^\n]+|\n+", QWEN2)),
     PreTokenizer(
         names=("exaone-moe",),
@@ -277,9 +275,7 @@ ROWS = (
         patterns=(r"\p{N}{1,3}", cl100k(r"\p{N}+")),
         ignore_merges=True,
     ),
-    PreTokenizer(
-        names=("granite-embed-multi-97m",), patterns=(O200K,), ignore_merges=True
-    ),
+    PreTokenizer(names=("granite-embed-multi-97m",), patterns=(O200K,), ignore_merges=True),
     PreTokenizer(
         names=("default",),
         patterns=(r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),

@@ -1,12 +1,13 @@
 """Running a template that a stranger wrote: what it may touch, and how much it may do.
 
-A chat template is a program that came with the model.  Jinja's sandbox decides what it may touch (no
-attribute that begins with an underscore, no changing of lists and dicts), but not how much it may do:
-four lines of Jinja loop for ever or build a string of a terabyte.  So each rendering has a `Budget`.
+A chat template is a program that came with the model.  Jinja's sandbox decides what it may touch
+(no attribute that begins with an underscore, no changing of lists and dicts), but not how much it
+may do: four lines of Jinja loop for ever or build a string of a terabyte.  So each rendering has a
+`Budget`.
 
 Jinja lets a subclass see every call and four operators; filters are functions and can be wrapped.
-Loops, comparisons, slices, list and dict displays and `~` have no hook, so `Metered` rewrites them into
-filters before the template is compiled.
+Loops, comparisons, slices, list and dict displays and `~` have no hook, so `Metered` rewrites them
+into filters before the template is compiled.
 
 >>> sandbox = Sandbox(Budget(1000))
 >>> tree = Metered().visit(sandbox.parse("{% for i in range(n) %}{{ i ~ ' ' }}{% endfor %}"))
@@ -16,10 +17,10 @@ filters before the template is compiled.
 >>> template.render(n=1000)
 Traceback (most recent call last):
 ...
-refimpl.text.budget.OverBudget: it does too much: an endless loop, or an enormous text
+refimpl.text.budget.OverBudgetError: it does too much: an endless loop, or an enormous text
 """
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from jinja2 import nodes, pass_context
@@ -30,11 +31,19 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from refimpl.text.budget import CHARACTERS_PER_UNIT, Budget, OverBudget
+from refimpl.text.budget import CHARACTERS_PER_UNIT, Budget, OverBudgetError
 
-GROWING_FILTERS = frozenset("batch center indent join map replace round slice tojson wordwrap".split())
-GROWING_METHODS = frozenset("center expandtabs join ljust replace rjust translate zfill".split())
-COMPARING_TESTS = frozenset("in eq equalto == ne != lt lessthan < le <= gt greaterthan > ge >=".split())
+UNITS_PER_CALL = 20
+GROWING_FILTERS = frozenset(
+    ("batch", "center", "indent", "join", "map", "replace", "round", "slice", "tojson", "wordwrap")
+)
+GROWING_METHODS = frozenset(
+    ("center", "expandtabs", "join", "ljust", "replace", "rjust", "translate", "zfill")
+)
+COMPARING_TESTS = (
+    *("in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt"),
+    *("greaterthan", ">", "ge", ">="),
+)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -52,8 +61,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         own = {"_loop": budget.loop, "_pay": lambda value: value, "_concat": _concatenated}
         everything = {**self.filters, **own, **(filters or {})}
         self.filters = {name: self.paying(name, f) for name, f in everything.items()}
-        for name in COMPARING_TESTS:
-            self.tests[name] = self.comparing(self.tests[name])
+        tests: dict[str, Any] = {**self.tests}
+        self.tests |= {name: self.comparing(tests[name]) for name in COMPARING_TESTS}
 
     def paying(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
         """The filter, paying for its result, and beforehand if it may be larger than its input."""
@@ -67,17 +76,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 self.budget.pay_for_product(length, *rest)
             elif name == "format":
                 self.budget.pay_for_format(str(subject), rest)
-            _refuse_namespaces([subject], subject)
+            _refuse_namespaces([subject, *_members(subject)])
             return self.made(filter_(*args, **kwargs))
 
         if passed is not None:
             vars(paid)["jinja_pass_arg"] = passed
         return paid
 
-    def comparing(self, test: Callable[..., bool]) -> Callable[..., bool]:
+    def comparing(self, test: Callable[..., Any]) -> Callable[..., Any]:
         """The test, paying for the values it may have to read to the end."""
 
-        def paid(*args: Any) -> bool:
+        def paid(*args: Any) -> Any:
             self.budget.pay_for(args)
             return test(*args)
 
@@ -87,7 +96,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Every call in a template comes through here: macros, methods, `range`, `loop(...)`."""
         budget, values = __self.budget, [*args, *kwargs.values()]
         owner = getattr(__obj, "__self__", None)
-        budget.spend(1 + sum(map(_length, [owner, *values])) // CHARACTERS_PER_UNIT)
+        read = sum(map(_length, [owner, *values]))
+        budget.spend(UNITS_PER_CALL + read // CHARACTERS_PER_UNIT)
         if isinstance(owner, str) and getattr(__obj, "__name__", "") in GROWING_METHODS:
             budget.pay_for_product(owner, *values)
         if isinstance(__obj, LoopContext):
@@ -96,7 +106,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def made(self, value: Any) -> Any:
         """Pay for a value that came into being."""
-        _refuse_namespaces(value)
+        _refuse_namespaces(_members(value))
         return self.budget.pay_for(value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -169,7 +179,7 @@ class Generation(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-def _filtered(node: nodes.Expr, name: str, *arguments: nodes.Expr) -> nodes.Filter:
+def _filtered(node: Any, name: str, *arguments: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)
 
 
@@ -192,10 +202,13 @@ def _printed(context: Context, value: Any) -> Any:
     return budget.pay_for(value)
 
 
-def _refuse_namespaces(*containers: Any) -> None:
-    """A namespace can grow after it was paid for, so it may not be written out or put into a list."""
-    for container in containers:
-        values = container.values() if isinstance(container, dict) else container
-        if isinstance(values, list | tuple | type({}.values())):
-            if any(isinstance(value, Namespace) for value in values):
-                raise OverBudget("it uses a namespace as a value")
+def _refuse_namespaces(values: Iterable[Any]) -> None:
+    """A namespace can grow after it was paid for, so it may not be written out or put in a list."""
+    if any(isinstance(value, Namespace) for value in values):
+        raise OverBudgetError("it uses a namespace as a value")
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()

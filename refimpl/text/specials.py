@@ -1,12 +1,13 @@
 """Finding the tokens that a text spells out as markers, such as `<|im_end|>`, before anything else.
 
-Markers are matched on the text itself, leftmost first, and of those that start at the same place the
-longest.  Two kinds must be kept apart.  User-defined tokens are ordinary text that is always one
-token: they are always found.  Control tokens carry authority (a chat turn ends at `<|im_end|>`), so
-text from users is encoded without them, `parse_special=False`, and cannot forge one.
+Markers are matched on the text itself, leftmost first, and of those that start at the same place
+the longest.  Two kinds must be kept apart.  User-defined tokens are ordinary text that is always
+one token: they are always found.  Control tokens carry authority (a chat turn ends at
+`<|im_end|>`), so text from users is encoded without them, `parse_special=False`, and cannot forge
+one.
 
-A token may swallow the white space beside it (`lstrip`, `rstrip`; Phi-3's markers do), or count only
-between non-letters (`whole_word`, tokenizer.json's `single_word`).
+A token may swallow the white space beside it (`lstrip`, `rstrip`; Phi-3's markers do), or count
+only between non-letters (`whole_word`, tokenizer.json's `single_word`).
 
 Source: `AddedVocabulary` of Hugging Face tokenizers; `tokenizer_st_partition` of llama.cpp, which
 takes the longest marker of the whole text first: the same unless one marker's end begins another.

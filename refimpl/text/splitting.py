@@ -1,9 +1,10 @@
 """Cutting text into words before any merging, by regular expressions that a file or a table names.
 
-A tokenizer that merged over the whole text would learn tokens such as `dog.` and `dog!`.  So text is
-first cut into words, and merges stay inside a word (Radford et al. 2019, section 2.2).  A rule is a
-list of `Split`s; each one cuts every piece that the one before left.  The five behaviours, and their
-names, are those of Hugging Face `tokenizers`; the named rules of llama.cpp need only "isolated".
+A tokenizer that merged over the whole text would learn tokens such as `dog.` and `dog!`.  So text
+is first cut into words, and merges stay inside a word (Radford et al. 2019, section 2.2).  A rule
+is a list of `Split`s; each one cuts every piece that the one before left.  The five behaviours, and
+their names, are those of Hugging Face `tokenizers`; the named rules of llama.cpp need only
+"isolated".
 
 Invariant: unless a behaviour is "removed", the words joined are the text.
 
@@ -34,8 +35,8 @@ T = TypeVar("T")
 class Split:
     """What a pattern matches, and what becomes of it: `isolated` makes it a piece of its own.
 
-    `patience` is set on a pattern that came with a file (`refimpl.text.strangers`): the seconds that
-    one search may take before it is an error.  It is no part of what the split means.
+    `patience` is set on a pattern that came with a file (`refimpl.text.strangers`): the seconds
+    that one search may take before it is an error.  It is no part of what the split means.
     """
 
     pattern: str
@@ -74,7 +75,8 @@ class Split:
         return [match.span() for match in compiled(self.pattern).finditer(text, timeout=timeout)]
 
     def patiently(self, search: Callable[..., list[T]], text: str) -> list[T]:
-        """Search with the clock running only if a stranger wrote the pattern: it costs a factor 3."""
+        """Search with the clock running only if a stranger wrote the pattern: it costs a factor
+        3."""
         if self.patience is None:
             return search(text)
         try:
@@ -96,7 +98,8 @@ def cut(text: str, splits: Sequence[Split]) -> list[str]:
 
 @cache
 def compiled(pattern: str) -> "Pattern[str]":
-    """`regex` rather than `re`, for the Unicode classes: \\p{L} letters, \\p{N} numbers, \\p{P} ..."""
+    """`regex` rather than `re`, for the Unicode classes: \\p{L} letters, \\p{N} numbers, \\p{P}
+    ..."""
     import regex
 
     return regex.compile(pattern)

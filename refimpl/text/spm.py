@@ -1,19 +1,22 @@
 """SentencePiece's way of merging: any two neighbours that form a token may merge, best score first.
 
-There is no list of pairs.  A pair's cost is minus the score of the token it would form, so `ab` + `c`
-and `a` + `bc` cost the same.  (Scores are ranks in disguise: training gave the n-th learnt piece the
-score -n.)  Spaces are characters of the text, written U+2581, and sentencepiece merges over the whole
-text, in principle across word boundaries.  In practice no token has a space after a letter, and then
-nothing can merge across the start of a word: `words` cuts there, which makes words cacheable.  Tokens
-that do have one are honoured: no cut is made where such a token could lie.
+There is no list of pairs.  A pair's cost is minus the score of the token it would form, so `ab` +
+`c` and `a` + `bc` cost the same.  (Scores are ranks in disguise: training gave the n-th learnt
+piece the score -n.)  Spaces are characters of the text, written U+2581, and sentencepiece merges
+over the whole text, in principle across word boundaries.  In practice no token has a space after a
+letter, and then nothing can merge across the start of a word: `words` cuts there, which makes
+words cacheable.  Tokens that do have one are honoured: no cut is made where such a token could lie.
+
+Control tokens are never merged into, as in sentencepiece.  (llama.cpp does: given the tokens `</`
+and `s>`, plain text `</s>` becomes the end of the sequence even where markers are not parsed.)
 
 Sources: Kudo & Richardson 2018 (arXiv:1808.06226); sentencepiece `bpe_model.cc`; llama.cpp
-`llm_tokenizer_spm`.  Like the first and unlike the last, control tokens are never merged into: in
-llama.cpp the plain text `</s>` becomes the end-of-sequence token even where markers are not parsed.
+`llm_tokenizer_spm`.
 
 >>> from refimpl.text.merging import merge
->>> v = Vocabulary(alphabet="characters", merge_by="score", tokens=("a", "b", "c", "ab", "bc", "▁a"),
-...                types=(1,) * 6, scores=(0.0, 0.0, 0.0, -2.0, -1.0, -3.0))
+>>> v = Vocabulary(alphabet="characters", merge_by="score", types=(1,) * 6,
+...                tokens=("a", "b", "c", "ab", "bc", "▁a"),
+...                scores=(0.0, 0.0, 0.0, -2.0, -1.0, -3.0))
 >>> merge("abc", cost_by_score(v))
 ['a', 'bc']
 >>> words("▁a▁▁bc", word_boundary(v.tokens))

@@ -1,17 +1,20 @@
 """A regular expression that came with a file is a program by a stranger.
 
-tokenizer.json may carry any expression.  Three things can go wrong with one: it does not compile, it
-compiles into gigabytes (a counted repetition is unrolled, and `(a{1000}){1000}` is a million of
+tokenizer.json may carry any expression.  Three things can go wrong with one: it does not compile,
+it compiles into gigabytes (a counted repetition is unrolled, and `(a{1000}){1000}` is a million of
 them), or it needs exponential time on some text.  The first two are refused here, before compiling;
 the third is bounded by a clock, the one place in this package where time decides anything, and then
 only between a result and an error.
+
+The expressions are Oniguruma's, which tokenizers uses; `regex` reads them the same way but for
+`\\w` and `\\b`, where Oniguruma counts ²³¹¼½¾ as word characters, and `regex` U+200C and U+200D.
 
 >>> stranger(" ?[a-z]+").patience
 30.0
 >>> stranger("(((a{1000}){1000}){1000})")
 Traceback (most recent call last):
 ...
-refimpl.text.errors.TokenizerError: the pre-tokeniser pattern '(((a{1000}){1000}){1000})' unrolls ...
+refimpl.text.errors.TokenizerError: the pre-tokeniser pattern '(((a{1000}){1000}){1000})' unrolls...
 """
 
 import re
@@ -32,9 +35,7 @@ def stranger(pattern: str, behavior: Behavior = "isolated", inverted: bool = Fal
     """A `Split` by a pattern that was read from a file, or the reason why there can be none."""
     if fault := _fault(pattern):
         raise TokenizerError(f"the pre-tokeniser pattern {pattern[:60]!r} {fault}")
-    return Split(
-        pattern=pattern, behavior=behavior, inverted=inverted, patience=PATIENCE_SECONDS
-    )
+    return Split(pattern=pattern, behavior=behavior, inverted=inverted, patience=PATIENCE_SECONDS)
 
 
 def _fault(pattern: str) -> str | None:

@@ -1,11 +1,12 @@
 """Text to token ids and back: the class everything else uses.
 
-Encoding is four steps, each in a file of its own: find the markers (`specials`), normalise what lies
-between them (`normalizing`), cut that into words (`splitting`, or `spm.words`), and encode each word
-(`words`).  Decoding joins the tokens' bytes and reads them as UTF-8.
+Encoding is four steps, each in a file of its own: find the markers (`specials`), normalise what
+lies between them (`normalizing`), cut that into words (`splitting`, or `spm.words`), and encode
+each word (`words`).  Decoding joins the tokens' bytes and reads them as UTF-8.
 
-Invariants: `token_bytes` is a homomorphism, decode_bytes(a + b) = decode_bytes(a) + decode_bytes(b);
-and where the vocabulary spells every byte and normalises nothing, decode(encode(text)) = text.
+Invariants: `token_bytes` is a homomorphism, decode_bytes(a + b) = decode_bytes(a) +
+decode_bytes(b); and where the vocabulary spells every byte and normalises nothing,
+decode(encode(text)) = text.
 
 >>> from refimpl.text.vocabulary import Vocabulary
 >>> t = Tokenizer(Vocabulary(alphabet="bytes", merge_by="rank", tokens=("<s>", "Ġ", "a", "b", "Ġa"),
@@ -186,9 +187,7 @@ class Tokenizer:
 
     @cached_property
     def compiled_chat(self) -> ChatTemplate:
-        bos, eos = (
-            "" if id is None else self.token_text(id) for id in (self.bos_id, self.eos_id)
-        )
+        bos, eos = ("" if id is None else self.token_text(id) for id in (self.bos_id, self.eos_id))
         return ChatTemplate(self.chat_template or "", bos, eos)
 
     # Made when first needed: a tokenizer that only decodes needs none of them.

@@ -1,17 +1,18 @@
 """What a tokenizer's file says: its tokens, and the rules for using them.  Data only.
 
-The four kinds of file (GGUF, tokenizer.json, sentencepiece .model, llama2.c tok.bin) all come down to
-this one record; `refimpl.text.load` fills it in and `refimpl.text.tokenizer` acts on it.  Two
+The four kinds of file (GGUF, tokenizer.json, sentencepiece .model, llama2.c tok.bin) all come down
+to this one record; `refimpl.text.load` fills it in and `refimpl.text.tokenizer` acts on it.  Two
 tokenizers are equal when their vocabularies are.
 
 Two choices make the families:
 
-- `alphabet`: tokens spell "bytes" (GPT-2, Llama 3, Qwen: see `refimpl.text.alphabet`) or "characters"
-  with the space written U+2581, and single bytes as `<0x41>` for what no token spells (Llama 2, Gemma);
+- `alphabet`: tokens spell "bytes" (GPT-2, Llama 3, Qwen: see `refimpl.text.alphabet`), or
+  "characters", with the space written U+2581 and single bytes written `<0x41>` for what no token
+  spells (Llama 2, Gemma);
 - `merge_by`: the "rank" of a pair in the list of merges, or the "score" of the merged token.
 
-Glossary: a *control* token (`<s>`, `<|im_end|>`) marks structure and is never made from ordinary text;
-a *user-defined* one (`<tool_call>`) is ordinary text that is always one token.
+Glossary: a *control* token (`<s>`, `<|im_end|>`) marks structure and is never made from ordinary
+text; a *user-defined* one (`<tool_call>`) is ordinary text that is always one token.
 
 Sources: GGUF specification, "Tokenizer" (ggml/docs/gguf.md); token types as in sentencepiece's
 `ModelProto.SentencePiece.Type`.
@@ -23,7 +24,7 @@ Sources: GGUF specification, "Tokenizer" (ggml/docs/gguf.md); token types as in 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -52,8 +53,9 @@ class TokenType(IntEnum):
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 SpacePrefix = Literal["never", "always", "unless_space", "at_start"]
-"""Which stretches of text between special tokens get a space in front: all of them ("always"), those
-that do not begin with one ("unless_space"), or of those only what begins the text ("at_start")."""
+"""Which stretches of text between special tokens get a space in front: all of them ("always"),
+those that do not begin with one ("unless_space"), or of those only what begins the text
+("at_start")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,15 @@ class Vocabulary:
         return {text: id for text, type, id in entries if type in wanted}
 
 
+def named(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Tokens without a text get one, as in llama.cpp, so that they are not each other's duplicates.
+
+    >>> named(["a", "", ""])
+    ('a', '[EMPTY_1]', '[EMPTY_2]')
+    """
+    return tuple(text or f"[EMPTY_{id}]" for id, text in enumerate(tokens))
+
+
 def faults(vocabulary: Vocabulary) -> Iterator[str]:
     """What a file may get wrong, each as the end of a sentence; nothing if it is sound."""
     yield from _faults_of_lengths(vocabulary)
@@ -125,8 +136,8 @@ def is_utf8(text: str) -> bool:
 
 def _faults_of_lengths(v: Vocabulary) -> Iterator[str]:
     n = len(v.tokens)
-    if n == 0:
-        yield "has no tokens"
+    if n == 0 or "" in v.ids:
+        yield "has no tokens" if n == 0 else f"has a token without a text, {v.ids['']}"
     if len(v.ids) != n:
         first = next(text for id, text in enumerate(v.tokens) if v.ids[text] != id)
         yield f"has the token {first!r} twice, as {v.tokens.index(first)} and {v.ids[first]}"
@@ -160,7 +171,8 @@ def _faults_of_ids(v: Vocabulary) -> Iterator[str]:
 
 
 def _faults_of_merges(v: Vocabulary) -> Iterator[str]:
-    """Every merge joins two tokens into a third.  A large file has 280,000, so the loop is plain."""
+    """Every merge joins two tokens into a third.  A large file has 280,000, so the loop is
+    plain."""
     known = v.ids
     for merge in v.merges:
         left, _, right = merge.partition(" ")

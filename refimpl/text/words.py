@@ -20,7 +20,8 @@ from refimpl.text.spm import cost_by_score
 from refimpl.text.vocabulary import TokenType, Vocabulary
 
 MARKERS = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED, TokenType.BYTE)
-"""Types that text never becomes by its spelling; `refimpl.text.specials` is where markers come from."""
+"""Types that text never becomes by its spelling; `refimpl.text.specials` is where markers come
+from."""
 
 
 class Memory(dict[str, tuple[int, ...]]):
@@ -84,7 +85,9 @@ class WordEncoder:
             return [unknown]
         if in_bytes:
             return []
-        raise InputError(f"no tokens of this vocabulary spell {piece!r}, and it has none for unknown")
+        raise InputError(
+            f"no tokens of this vocabulary spell {piece!r}, and it has none for unknown"
+        )
 
     def fused(self, ids: Iterable[int]) -> Iterator[int]:
         """A run of unknown characters is one unknown token."""

@@ -28,7 +28,9 @@ def added_tokens(file: dict[str, Any], config: dict[str, Any]) -> dict[int, Adde
     added = {typed(entry, "id", int): added_token(entry) for entry in entries(file)}
     for number, entry in typed(config, "added_tokens_decoder", dict, {}).items():
         if not number.isdecimal() or len(number) > 9:
-            raise TokenizerError(f"tokenizer_config.json describes a token numbered {number[:60]!r}")
+            raise TokenizerError(
+                f"tokenizer_config.json describes a token numbered {number[:60]!r}"
+            )
         added[int(number)] = added_token(entry)
     return added
 

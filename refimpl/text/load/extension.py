@@ -52,7 +52,9 @@ def _written(name: str, before: Any, value: Any) -> object:
     if name == "types":
         return {id: type for id, type in enumerate(value) if type != before[id]}
     if name == "splits":
-        return [{"pattern": s.pattern, "behavior": s.behavior, "inverted": s.inverted} for s in value]
+        return [
+            {"pattern": s.pattern, "behavior": s.behavior, "inverted": s.inverted} for s in value
+        ]
     return sorted(value) if isinstance(value, frozenset) else value
 
 

@@ -9,11 +9,9 @@ Traceback (most recent call last):
 refimpl.text.errors.TokenizerError: 'a.n' should be true or false, and is 3
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy import ndarray
 
 from refimpl.text.errors import TokenizerError
 
@@ -31,57 +29,45 @@ class Fields:
         return self.prefix + key in self.mapping
 
     def integer(self, key: str) -> int | None:
-        return self.read(key, "an integer", _integer)
+        return self.read(key, "an integer", lambda value: value if type(value) is int else None)
 
     def flag(self, key: str) -> bool | None:
-        return self.read(key, "true or false", _flag)
+        return self.read(key, "true or false", lambda value: value if type(value) is bool else None)
 
     def text(self, key: str) -> str | None:
-        return self.read(key, "a text", lambda value: value if isinstance(value, str) else None)
+        return self.read(key, "a text", lambda value: value if type(value) is str else None)
 
     def texts(self, key: str) -> list[str]:
-        return self.read(key, "a list of texts", _texts) or []
+        return self.read(key, "a list of texts", lambda value: list_of(value, str)) or []
 
     def integers(self, key: str) -> list[int]:
-        return self.read(key, "a list of integers", lambda value: _numbers(value, "iub")) or []
+        return self.read(key, "a list of integers", lambda value: list_of(value, int)) or []
 
     def numbers(self, key: str) -> list[float]:
-        return self.read(key, "a list of numbers", lambda value: _numbers(value, "iuf")) or []
+        return self.read(key, "a list of numbers", float32s) or []
 
     def read(self, key: str, kind: str, parse: Callable[[Any], T | None]) -> T | None:
         key = self.prefix + key
         if key not in self.mapping:
             return None
         value = self.mapping[key]
-        parsed = parse(value)
+        parsed = parse(value.tolist() if hasattr(value, "tolist") else value)  # NumPy's
         if parsed is None:
             raise TokenizerError(f"{key!r} should be {kind}, and is {repr(value)[:60]}")
         return parsed
 
 
-def _flag(value: object) -> bool | None:
-    return bool(value) if isinstance(value, bool | np.bool_) else None
-
-
-def _integer(value: object) -> int | None:
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return int(value) if is_integer else None  # type: ignore[call-overload]
-
-
-def _texts(value: object) -> list[str] | None:
-    if not isinstance(value, list | tuple) or not {str} >= set(map(type, value)):
+def list_of(value: Any, *types: type) -> list[Any] | None:
+    """The value, if it is a list of elements of these types; else None."""
+    if not isinstance(value, list | tuple) or not frozenset(types) >= set(map(type, value)):
         return None
     return list(value)
 
 
-def _numbers(value: object, kinds: str) -> list[Any] | None:
-    """Numbers of the given NumPy kinds, as Python's own."""
-    if not isinstance(value, ndarray) and isinstance(value, Sequence) and not isinstance(value, str):
-        if not {int, float} >= set(map(type, value)):
-            return None
-        value = np.array(value) if len(value) else np.empty(0)
-    if not isinstance(value, ndarray) or value.ndim != 1:
+def float32s(value: Any) -> list[float] | None:
+    """A list of numbers as floats, rounded to what a file can store."""
+    numbers = list_of(value, float, int)
+    try:
+        return None if numbers is None else array("f", numbers).tolist()
+    except OverflowError:  # an integer beyond every float
         return None
-    if value.size and value.dtype.kind not in kinds:
-        return None
-    return list(value.tolist())

@@ -1,19 +1,20 @@
 """Tokenizers in GGUF metadata: reading them as llama.cpp does, and writing them.
 
-`tokenizer.ggml.model` names the family: "gpt2" is byte-level BPE, cutting words by the rule that
-`tokenizer.ggml.pre` names; "llama" is SentencePiece with scores.  What the file leaves out, llama.cpp
-fills in by family, and so does this, with two exceptions.  A "gpt2" file that names no BOS and EOS has
-none here, while llama.cpp takes token 11.  And an id outside the vocabulary is an error here, while
-llama.cpp warns and takes the default.
+`tokenizer.ggml.model` names the family:  "gpt2" is byte-level BPE, cutting words by the rule that
+`tokenizer.ggml.pre` names; "llama" is SentencePiece with scores.  What the file leaves out,
+llama.cpp fills in by family, and so does this, with two exceptions.  A "gpt2" file that names no
+BOS and EOS has none here, while llama.cpp takes token 11.  And an id outside the vocabulary is an
+error here, while llama.cpp warns and takes the default.
 
 tokenizer.json can say things that GGUF has no key for (a normaliser, an expression of its own for
-cutting words).  They are written under one key of ours, as JSON, and only where they differ from what
-the other metadata says (`extension`); other engines read the file without them.
+cutting words).  They are written under one key of ours, as JSON, and only where they differ from
+what the other metadata says (`extension`); other engines read the file without them.
 
 Sources: GGUF specification, "Tokenizer"; llama.cpp `llama_vocab::impl::load`.
 
 >>> t = tokenizer_from_gguf({"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2",
-...                          "tokenizer.ggml.tokens": ["h", "i", "hi"], "tokenizer.ggml.merges": ["h i"]})
+...                          "tokenizer.ggml.tokens": ["h", "i", "hi"],
+...                          "tokenizer.ggml.merges": ["h i"]})
 >>> t.encode("hi"), tokenizer_from_gguf(tokenizer_to_gguf(t)) == t
 ([2], True)
 """
@@ -22,8 +23,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from refimpl.errors import UnsupportedError
 from refimpl.text.ending import end_of_generation, with_endings_marked
 from refimpl.text.errors import TokenizerError
@@ -31,7 +30,7 @@ from refimpl.text.load.extension import difference, parse, with_types
 from refimpl.text.load.fields import Fields
 from refimpl.text.pretokenizers import pretokenizer
 from refimpl.text.tokenizer import Tokenizer
-from refimpl.text.vocabulary import BYTE_TOKEN, ESCAPE_SPACES, TokenType, Vocabulary
+from refimpl.text.vocabulary import BYTE_TOKEN, ESCAPE_SPACES, TokenType, Vocabulary, named
 
 PREFIX = "tokenizer."
 EXTENSION = "refimpl.tokenizer"
@@ -100,7 +99,7 @@ def llama(fields: Fields) -> dict[str, Any]:
     return {
         "alphabet": "characters",
         "merge_by": "score",
-        "scores": tuple(map(float, fields.numbers("ggml.scores"))),
+        "scores": tuple(fields.numbers("ggml.scores")),
         "normalizer": (*squeeze, ESCAPE_SPACES),
         "fuse_unknown": True,
         "space_prefix": "never" if fields.flag("ggml.add_space_prefix") is False else "always",
@@ -120,13 +119,6 @@ def or_default(fields: Fields, marker: str, default: int) -> int | None:
     if id is None and default < len(fields.texts("ggml.tokens")):
         return default
     return id
-
-
-def named(tokens: list[str]) -> tuple[str, ...]:
-    """Tokens without a text get one, as in llama.cpp, so that they are not each other's duplicates."""
-    if "" not in tokens:
-        return tuple(tokens)
-    return tuple(text or f"[EMPTY_{id}]" for id, text in enumerate(tokens))
 
 
 def types_of(fields: Fields, tokens: Sequence[str]) -> tuple[int, ...]:
@@ -161,6 +153,8 @@ def phi3_rstrip(tokens: Sequence[str], types: Sequence[int]) -> frozenset[int]:
 
 def tokenizer_to_gguf(tokenizer: Tokenizer) -> dict[str, object]:
     """Metadata from which `tokenizer_from_gguf` makes an equal tokenizer."""
+    import numpy as np
+
     v = tokenizer.vocabulary
     metadata: dict[str, object] = {
         f"{PREFIX}ggml.model": "gpt2" if v.alphabet == "bytes" else "llama",
@@ -196,8 +190,8 @@ def extension_of(metadata: Mapping[str, object], vocabulary: Vocabulary) -> dict
 
 
 def scores_by_rank(vocabulary: Vocabulary) -> list[float]:
-    """For engines that go by scores: minus the rank of the first merge that makes a token.  Close to
-    the merges themselves, not the same; this project reads the merges."""
+    """For engines that go by scores: minus the rank of the first merge that makes a token.  Close
+    to the merges themselves, not the same; this project reads the merges."""
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(vocabulary.merges):
         ranks.setdefault(merge.replace(" ", "", 1), rank)

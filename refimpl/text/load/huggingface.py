@@ -2,12 +2,12 @@
 
 tokenizer.json has the vocabulary and the merges, the steps that prepare text (`pipeline`), and the
 markers (`added`); tokenizer_config.json names the special ones and has the chat template;
-generation_config.json lists more tokens that end a generation; config.json may say that the model has
-more embeddings than the tokenizer has tokens, and the vocabulary is filled up to that.
+generation_config.json lists more tokens that end a generation; config.json may say that the model
+has more embeddings than the tokenizer has tokens, and the vocabulary is filled up to that.
 
-Only BPE is read, on bytes or on characters; Unigram and WordPiece are other algorithms.  Markers are
-matched on the text as it is.  (tokenizer.json can ask for a match after normalising; transformers
-overrides that for every marker its configuration names.)
+Only BPE is read, on bytes or on characters; Unigram and WordPiece are other algorithms.  Markers
+are matched on the text as it is.  (tokenizer.json can ask for a match after normalising;
+transformers overrides that for every marker its configuration names.)
 
 Source: Hugging Face tokenizers, `models/bpe/` and `added_vocabulary.rs`; transformers,
 `tokenization_utils_base.py`.
@@ -26,7 +26,7 @@ from refimpl.text.load.pipeline import leaves, read_normalizer, read_pre_tokeniz
 from refimpl.text.pretokenizers import ROWS
 from refimpl.text.splitting import Split
 from refimpl.text.tokenizer import Tokenizer
-from refimpl.text.vocabulary import BYTE_TOKEN, TokenType, Vocabulary
+from refimpl.text.vocabulary import BYTE_TOKEN, TokenType, Vocabulary, named
 
 MOST_FILLED_IN = 1 << 17
 Json = dict[str, Any]
@@ -54,7 +54,7 @@ def vocabulary_from_hf(directory: Path) -> Vocabulary:
         types=types_of(tokens, added, model),
         merges=merges(model),
         fuse_unknown=typed(model, "fuse_unk", bool, False),
-        unknown_id=ids.get(model.get("unk_token") or ""),
+        unknown_id=ids.get(typed(model, "unk_token", str, "")),
         lstrip=frozenset(id for id, token in added.items() if token.lstrip),
         rstrip=frozenset(id for id, token in added.items() if token.rstrip),
         whole_word=frozenset(id for id, token in added.items() if token.single_word),
@@ -72,7 +72,9 @@ def bpe(file: Json) -> Json:
         raise UnsupportedError(f"a tokenizer of type {model['type']!r}; this project reads BPE")
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
-            raise UnsupportedError(f"this tokenizer's BPE sets {option!r}, which is not implemented")
+            raise UnsupportedError(
+                f"this tokenizer's BPE sets {option!r}, which is not implemented"
+            )
     if not {int} >= set(map(type, typed(model, "vocab", dict).values())):
         raise TokenizerError("tokenizer.json: the vocabulary should map texts to integers")
     return model
@@ -88,7 +90,7 @@ def tokens_by_id(model: Json, added: Mapping[int, Added], n_embeddings: int) -> 
     size = max([n_embeddings, *(id + 1 for id in texts)])
     if min(texts, default=0) < 0 or size > len(texts) + MOST_FILLED_IN:
         raise TokenizerError(f"tokenizer.json has {len(texts)} tokens, with ids up to {size - 1}")
-    return tuple(texts.get(id, f"[PAD{id}]") for id in range(size))
+    return named([texts.get(id, f"[PAD{id}]") for id in range(size)])
 
 
 def types_of(tokens: tuple[str, ...], added: Mapping[int, Added], model: Json) -> tuple[int, ...]:
@@ -102,8 +104,8 @@ def types_of(tokens: tuple[str, ...], added: Mapping[int, Added], model: Json) -
                 types[id] = TokenType.BYTE
     for id, token in added.items():
         types[id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
-    if model.get("unk_token") in vocab:
-        types[vocab[model["unk_token"]]] = TokenType.UNKNOWN
+    if (unknown := typed(model, "unk_token", str, "")) in vocab:
+        types[vocab[unknown]] = TokenType.UNKNOWN
     return tuple(types)
 
 
@@ -146,7 +148,9 @@ def name_of(splits: tuple[Split, ...], ignore_merges: bool) -> str:
 
 def ends(directory: Path, file: Json, config: Json, ids: Mapping[str, int]) -> dict[str, Any]:
     """BOS and EOS, and whether they are added."""
-    named = marker_names(read_json(directory / "special_tokens_map.json") or {}) | marker_names(config)
+    named = marker_names(read_json(directory / "special_tokens_map.json") or {}) | marker_names(
+        config
+    )
     first, last = template_ends(file)
     bos, eos = id_of(named.get("bos_token", first), ids), id_of(named.get("eos_token", last), ids)
     return {
@@ -162,7 +166,9 @@ def id_of(text: str | None, ids: Mapping[str, int]) -> int | None:
     if text is None:
         return None
     if text not in ids:
-        raise TokenizerError(f"this tokenizer names {text[:60]!r} as a marker, which is not a token")
+        raise TokenizerError(
+            f"this tokenizer names {text[:60]!r} as a marker, which is not a token"
+        )
     return ids[text]
 
 

@@ -34,6 +34,6 @@ def typed(tree: dict[str, Any], key: str, kind: type, default: Any = None) -> An
     value = default if value is None else value
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TokenizerError(
-            f"{key!r} in the tokenizer's JSON should be a {kind.__name__}, and is {repr(value)[:60]}"
+            f"{key!r} in a tokenizer's JSON should be a {kind.__name__}, and is {repr(value)[:60]}"
         )
     return value

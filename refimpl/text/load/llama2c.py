@@ -3,9 +3,9 @@
     int32   length of the longest piece
     then for each token: float32 score, int32 length, that many bytes of UTF-8
 
-How many tokens there are is written in the model's file, so it has to be given.  The first three are
-the unknown token, BOS and EOS, the next 256 are the bytes if there is room for them, and a space is
-written as a space.
+How many tokens there are is written in the model's file, so it has to be given.  The first three
+are the unknown token, BOS and EOS, the next 256 are the bytes if there is room for them, and a
+space is written as a space.
 
 Source: Karpathy, llama2.c, `tokenizer.py` (`export`) and `run.c` (`build_tokenizer`, `encode`).
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from refimpl.text.ending import end_of_generation
 from refimpl.text.errors import TokenizerError
 from refimpl.text.tokenizer import Tokenizer
-from refimpl.text.vocabulary import BYTE_TOKEN, ESCAPE_SPACES, SPACE, TokenType, Vocabulary
+from refimpl.text.vocabulary import BYTE_TOKEN, ESCAPE_SPACES, SPACE, TokenType, Vocabulary, named
 
 MARKERS = ("<unk>", "<s>", "</s>")
 MARKER_TYPES = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL)
@@ -27,12 +27,12 @@ def tokenizer_from_llama2c(path_to_tok_bin: Path, vocab_size: int) -> Tokenizer:
     """The tokenizer of a llama2.c model with that many tokens."""
     path = Path(path_to_tok_bin)
     pieces = read_pieces(path, vocab_size)
-    texts = [*MARKERS, *(text.replace(" ", SPACE) for text, _ in pieces[3:])]
+    texts = named([*MARKERS, *(text.replace(" ", SPACE) for text, _ in pieces[3:])])
     types = [TokenType.BYTE if BYTE_TOKEN.fullmatch(t) else TokenType.NORMAL for t in texts[3:]]
     vocabulary = Vocabulary(
         alphabet="characters",
         merge_by="score",
-        tokens=tuple(texts),
+        tokens=texts,
         types=(*MARKER_TYPES, *types),
         scores=tuple(score for _, score in pieces),
         normalizer=(ESCAPE_SPACES,),
@@ -56,7 +56,9 @@ def read_pieces(path: Path, vocab_size: int) -> list[tuple[str, float]]:
     pieces = list(pieces_of(data, vocab_size, path))
     used = 4 + sum(8 + len(text.encode()) for text, _ in pieces)
     if used != len(data):
-        raise TokenizerError(f"{path} holds more than {vocab_size} tokens: {len(data) - used} bytes")
+        raise TokenizerError(
+            f"{path} holds more than {vocab_size} tokens: {len(data) - used} bytes"
+        )
     return pieces
 
 

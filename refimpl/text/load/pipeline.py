@@ -1,7 +1,8 @@
 """The `normalizer` and `pre_tokenizer` of a tokenizer.json, as this project's steps and splits.
 
-Both are trees of small objects, `{"type": "Sequence", "normalizers": [...]}` down to `{"type": "NFC"}`.
-What cannot be expressed is an error that names it: to ignore a step would give plausible wrong ids.
+Both are trees of small objects, `{"type": "Sequence", "normalizers": [...]}` down to `{"type":
+"NFC"}`. What cannot be expressed is an error that names it: to ignore a step would give plausible
+wrong ids.
 
 Source: Hugging Face tokenizers, `normalizers/` and `pre_tokenizers/`.
 
@@ -80,7 +81,9 @@ def leaves(tree: object, children: str, depth: int = 0) -> Iterator[Tree]:
     if tree is None:
         return
     if not isinstance(tree, dict) or not isinstance(tree.get("type"), str) or depth > DEEPEST:
-        raise TokenizerError(f"tokenizer.json has {repr(tree)[:60]} where a step with a type belongs")
+        raise TokenizerError(
+            f"tokenizer.json has {repr(tree)[:60]} where a step with a type belongs"
+        )
     if tree["type"] != "Sequence":
         yield tree
         return
@@ -100,7 +103,12 @@ def normalizer(tree: Tree) -> Preparation:
         return Preparation(space_prefix="always")
     if name == "Replace":
         old, new = typed(tree, "pattern", dict).get("String"), tree.get("content")
-        if isinstance(old, str) and isinstance(new, str) and old and len(new) <= LONGEST_REPLACEMENT:
+        if (
+            isinstance(old, str)
+            and isinstance(new, str)
+            and old
+            and len(new) <= LONGEST_REPLACEMENT
+        ):
             return Preparation(steps=(("replace", old, new),))
     raise unsupported(tree)
 

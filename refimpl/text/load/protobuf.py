@@ -1,7 +1,8 @@
 """As much of Protocol Buffers as a sentencepiece model needs: a message as a list of fields.
 
-A message is a run of fields, each a tag (number and wire type) and a value.  Numbers are varints, seven
-bits a byte, or 4 or 8 bytes little-endian; texts and messages inside messages are a length and bytes.
+A message is a run of fields, each a tag (number and wire type) and a value.  Numbers are varints,
+seven bits a byte, or 4 or 8 bytes little-endian; texts and messages inside messages are a length
+and bytes.
 
 Source: protobuf.dev, "Encoding".
 
@@ -50,8 +51,7 @@ def fields(message: bytes) -> Iterator[tuple[int, Value]]:
 def varint(message: bytes, at: int) -> tuple[int, int]:
     """A varint that starts there, and where it ends."""
     value = 0
-    for i in range(LONGEST_VARINT):
-        byte = taken(message, at + i, 1)[0]
+    for i, byte in enumerate(message[at : at + LONGEST_VARINT]):
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, at + i + 1

@@ -17,7 +17,7 @@ from refimpl.text.ending import end_of_generation, with_endings_marked
 from refimpl.text.errors import TokenizerError
 from refimpl.text.load.protobuf import Value, fields
 from refimpl.text.tokenizer import Tokenizer
-from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary
+from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary, named
 
 LARGEST_FILE = 1 << 28
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
@@ -51,7 +51,7 @@ def vocabulary_from_sentencepiece(data: bytes) -> Vocabulary:
     trainer = message(value for number, value in model if number == TRAINER)
     normalizer = message(value for number, value in model if number == NORMALIZER)
     check_supported(trainer, normalizer)
-    texts = tuple(piece.text for piece in pieces)
+    texts = named([piece.text for piece in pieces])
     ids = {text: id for id, text in enumerate(texts)}
     bos, eos = marker_id(trainer, BOS_ID, 1), marker_id(trainer, EOS_ID, 2)
     squeezes = get(normalizer, REMOVE_EXTRA_WHITESPACES, 1)
@@ -115,7 +115,7 @@ def check_supported(trainer: Message, normalizer: Message) -> None:
     kind = get(trainer, MODEL_TYPE, UNIGRAM)
     if kind not in (BPE, CHAR):
         raise UnsupportedError(
-            f"a sentencepiece model of type {kind}; this project reads BPE ({BPE}) and CHAR ({CHAR})"
+            f"sentencepiece model type {kind}; this project reads {BPE} (BPE) and {CHAR} (CHAR)"
         )
     if get(normalizer, CHARSMAP, b""):
         raise UnsupportedError("a sentencepiece model with a table of character replacements")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 tokenizers = pytest.importorskip("tokenizers")
 
-from tokenizers import (  # noqa: E402
+from tokenizers import (
     AddedToken,
     Regex,
     decoders,
@@ -20,14 +20,12 @@ from tokenizers import (  # noqa: E402
     trainers,
 )
 
-from refimpl.errors import UnsupportedError  # noqa: E402
-from refimpl.text import (  # noqa: E402
-    TokenizerError,
+from refimpl.text import (
     tokenizer_from_gguf,
     tokenizer_from_hf,
     tokenizer_to_gguf,
 )
-from refimpl.text.pretokenizers import pretokenizer  # noqa: E402
+from refimpl.text.pretokenizers import pretokenizer
 
 ByteLevel, Sequence, Split = (
     pre_tokenizers.ByteLevel,
@@ -63,7 +61,9 @@ PRE_TOKENIZERS = {
         ]
     ),
     "prefix": ByteLevel(add_prefix_space=True),
-    "digits": Sequence([pre_tokenizers.Digits(False), pre_tokenizers.Punctuation(), ByteLevel(False)]),
+    "digits": Sequence(
+        [pre_tokenizers.Digits(False), pre_tokenizers.Punctuation(), ByteLevel(False)]
+    ),
 }
 
 ESCAPE = normalizers.Replace(" ", "▁")
@@ -103,7 +103,9 @@ def template(single):
 
 def train_characters(corpus, name):
     """As Llama 2's: characters, with single bytes for what is not in the vocabulary."""
-    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
     tokenizer.normalizer, tokenizer.pre_tokenizer = CHARACTER_PIPELINES[name]
     trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=MARKERS)
     tokenizer.train_from_iterator(corpus[:30_000].split("\n"), trainer)
