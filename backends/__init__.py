@@ -1,1 +1,1 @@
-"""Fast implementations that must match `refimpl`; each is judged by the reference, never trusted."""
+"""Fast implementations that must match `refimpl`: judged by the reference, never trusted."""

@@ -1,7 +1,7 @@
 """Small random models of every family: specimens for laws, conformance and examples.
 
 A specimen is a checkpoint like any other, metadata and tensors under GGUF names, so it takes the
-same path into the engine as a real one.  Weights are float32 and large enough that logits differ widely.
+same path into the engine as a real one.  Weights are float32, and large: logits differ widely.
 
 >>> model = random_model("qwen3", seed=1)
 >>> model.config.n_layers, model.layers[0]["attn_q.weight"].shape
