@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from refimpl.errors import FormatError, UnsupportedError
+from refimpl.formats.packings import SafetensorsView, unpacked
 from refimpl.formats.safetensors import SafetensorsDir
 from refimpl.model.checkpoint import Checkpoint, LazyTensor
 from refimpl.model.huggingface_tensors import named_tensors
@@ -66,11 +67,9 @@ def read_huggingface(directory: Path) -> Checkpoint:
         raise UnsupportedError(
             f"{directory}: model {config.get('model_type')!r} is not supported (known: {known})"
         )
-    if "quantization_config" in config:
-        raise UnsupportedError(
-            f"{directory}: quantised safetensors checkpoints are not supported yet"
-        )
-    files = SafetensorsDir.open(directory)
+    stored = SafetensorsDir.open(directory)
+    quantised = section(config, "quantization_config")
+    files: SafetensorsView = unpacked(stored, quantised) if quantised else stored
     metadata = metadata_from_config(config, architecture)
     n_heads = whole(config, "n_head" if architecture == "gpt2" else "num_attention_heads")
     n_kv_heads = whole(config, "num_key_value_heads", n_heads)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from refimpl.errors import FormatError, UnsupportedError
-from refimpl.formats.safetensors import SafetensorsDir
+from refimpl.formats.packings import SafetensorsView
 from refimpl.model.checkpoint import LazyTensor
 
 TOP = {  # modules outside the layers -> GGUF names
@@ -81,7 +81,7 @@ IGNORED = re.compile(r".*\.(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bia
 
 
 def named_tensors(
-    files: SafetensorsDir, architecture: str, n_heads: int, n_kv_heads: int
+    files: SafetensorsView, architecture: str, n_heads: int, n_kv_heads: int
 ) -> Iterator[tuple[str, LazyTensor]]:
     """Every tensor of the files under its GGUF name, rearranged where GGUF stores it otherwise."""
     experts: dict[str, dict[int, str]] = {}
@@ -183,7 +183,7 @@ def check_heads(w: ndarray, parts: int) -> None:
         raise FormatError(f"a tensor of {w.shape[0]} rows does not divide into {parts} parts")
 
 
-def loader(files: SafetensorsDir, name: str, rearrange: Rearrange | None) -> Callable[[], ndarray]:
+def loader(files: SafetensorsView, name: str, rearrange: Rearrange | None) -> Callable[[], ndarray]:
     def load() -> ndarray:
         values: ndarray = files.tensor(name)
         return values if rearrange is None else rearrange(values)
@@ -191,5 +191,5 @@ def loader(files: SafetensorsDir, name: str, rearrange: Rearrange | None) -> Cal
     return load
 
 
-def stacker(files: SafetensorsDir, names: list[str]) -> Callable[[], ndarray]:
+def stacker(files: SafetensorsView, names: list[str]) -> Callable[[], ndarray]:
     return lambda: np.stack([files.tensor(name) for name in names])
