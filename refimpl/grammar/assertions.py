@@ -1,0 +1,213 @@
+"""The keywords of JSON Schema that assert something about one type, as shapes of that type."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from refimpl.errors import InputError
+from refimpl.grammar.algebra import Algebra
+from refimpl.grammar.formats import format_language, outer_language
+from refimpl.grammar.json_values import (
+    count,
+    fraction,
+    is_number,
+    list_of,
+    object_of,
+    text_of,
+)
+from refimpl.grammar.number_sets import INTEGERS, NumberSet
+from refimpl.grammar.regex import Node, Regexes
+from refimpl.grammar.regex_language import search
+from refimpl.grammar.resources import Resources, Schema
+from refimpl.grammar.shapes import (
+    EVERY_KEY,
+    NOTHING,
+    ArrayShape,
+    Contains,
+    Expr,
+    Exprs,
+    KeySet,
+    ObjectShape,
+    StringSet,
+    Union,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaOptions:
+    """`formats`: assert known formats, or read them as annotations as 2020-12 does by default.
+
+    `resources` are documents that references may point to, by their URI.
+    """
+
+    formats: bool = True
+    resources: Mapping[str, Schema] = field(default_factory=dict)
+
+
+_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+
+
+class Assertions:
+    """Reads the assertions of one schema object; `SchemaReader` combines them with the rest.
+
+    `tracks`: some schema asks what was evaluated, so alternatives must carry it.
+    """
+
+    def __init__(self, options: SchemaOptions, resources: Resources, tracks: bool):
+        self.options, self.resources, self.tracks = options, resources, tracks
+        self.r, self.e = Regexes(), Exprs()
+        self.algebra = Algebra(self.r, self.e)
+        self.patterns: dict[str, Node] = {}
+
+    def const(self, value: Any) -> Expr:
+        raise NotImplementedError  # a SchemaReader knows expressions
+
+    def union(self, expr: Expr) -> Union:
+        raise NotImplementedError
+
+    def const_union(self, value: Any) -> Union:
+        if value is None or isinstance(value, bool):
+            return Union(literals=frozenset({json.dumps(value)}))
+        if isinstance(value, int | float | Fraction):
+            return Union(numbers=(NumberSet(only=frozenset({fraction(value)})),))
+        if isinstance(value, str):
+            node = self.r.words([value])
+            return NOTHING if node is self.r.EMPTY else Union(strings=(StringSet(node),))
+        if isinstance(value, list):
+            items = tuple(map(self.const, value))
+            return Union(arrays=(ArrayShape(items, self.e.NONE, len(items), len(items)),))
+        rules = {(KeySet(frozenset({k})), self.const(v)) for k, v in value.items()}
+        rules.add((KeySet(frozenset(value)).others(), self.e.NONE))
+        return Union(objects=(ObjectShape(frozenset(rules), frozenset(value)),))
+
+    def enum(self, values: list[Any]) -> Union:
+        numbers = frozenset(fraction(v) for v in values if is_number(v))
+        words = self.r.words(v for v in values if isinstance(v, str))
+        rest = [v for v in values if not is_number(v) and not isinstance(v, str)]
+        unions = [self.const_union(v) for v in rest]
+        if numbers:
+            unions.append(Union(numbers=(NumberSet(only=numbers),)))
+        if words is not self.r.EMPTY:
+            unions.append(Union(strings=(StringSet(words),)))
+        return self.algebra.either(NOTHING, *unions)
+
+    # --- one schema
+
+    def types(self, schema: dict[str, Any]) -> Union:
+        types = schema.get("type", list(_TYPES))
+        types = [types] if isinstance(types, str) else types
+        if not isinstance(types, list) or any(t not in (*_TYPES, "any") for t in types):
+            raise InputError(f"`type` {types!r:.60} names no JSON type")
+        types = _TYPES if "any" in types else types
+        integer = INTEGERS
+        if "draft-04" in self.resources.dialect_of(schema):
+            integer = replace(INTEGERS, spelled="digits")
+        literals = {"null"} if "null" in types else set()
+        literals |= {"true", "false"} if "boolean" in types else set()
+        numbers = [NumberSet()] if "number" in types else [integer] if "integer" in types else []
+        any_ = self.algebra
+        u = Union(
+            frozenset(literals),
+            tuple(numbers),
+            (any_.any_string,) if "string" in types else (),
+            (any_.any_array,) if "array" in types else (),
+            (ObjectShape(),) if "object" in types else (),
+        )
+        if "const" in schema:
+            u = any_.both(u, self.const_union(schema["const"]))
+        if "enum" in schema:
+            u = any_.both(u, self.enum(list_of(schema, "enum")))
+        return u
+
+    def numbers(self, schema: dict[str, Any]) -> tuple[NumberSet, ...]:
+        out: NumberSet | None = NumberSet()
+        for key, sign in (("minimum", 1), ("maximum", -1)):
+            other = "exclusive" + key.capitalize()
+            strict = schema.get(other) is True  # draft 4 has a flag beside the bound
+            for name, open_ in ((key, strict), (other, True)):
+                if is_number(schema.get(name)):
+                    x = fraction(schema[name])
+                    low, high = NumberSet(lo=x, lo_open=open_), NumberSet(hi=x, hi_open=open_)
+                    out = out.both(low if sign > 0 else high) if out else None
+        if "multipleOf" in schema:
+            step = schema["multipleOf"]
+            if not is_number(step) or step <= 0:
+                raise InputError(f"`multipleOf` must be a positive number, not {step!r:.60}")
+            out = out.both(NumberSet(step=fraction(step))) if out else None
+        return (out,) if out else ()
+
+    def string(self, schema: dict[str, Any]) -> StringSet | None:
+        node, outer = self.r.ALL, None
+        if "pattern" in schema:
+            node = self.pattern(text_of(schema, "pattern"))
+        if self.options.formats and isinstance(name := schema.get("format"), str):
+            outer = outer_language(self.r, name)
+            outer = self.r.both(node, outer) if outer else None
+            node = self.r.both(node, format_language(self.r, name) or self.r.ALL)
+        lo, hi = count(schema, "minLength"), count(schema, "maxLength")
+        return self.algebra.string(node, lo or 0, hi, outer)
+
+    def pattern(self, pattern: str) -> Node:
+        if pattern not in self.patterns:
+            self.patterns[pattern] = search(self.r, pattern)
+        return self.patterns[pattern]
+
+    def array(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ArrayShape:
+        items, rest = schema.get("prefixItems", []), schema.get("items")
+        if isinstance(rest, list):
+            items, rest = rest, schema.get("additionalItems")
+        prefix = tuple(map(sub, items))
+        contains: set[Contains] = set()
+        evaluated: set[Expr] = set()
+        if "contains" in schema:
+            lo, hi = count(schema, "minContains"), count(schema, "maxContains")
+            expr = sub(schema["contains"])
+            contains = {Contains(0, expr, 1 if lo is None else lo, hi)}
+            if "2019-09" not in self.resources.dialect_of(schema):
+                evaluated = {expr}
+        shape = ArrayShape(
+            prefix,
+            self.e.ALL if rest is None else sub(rest),
+            count(schema, "minItems") or 0,
+            count(schema, "maxItems"),
+            frozenset(c for c in contains if c.lo or c.hi is not None),
+            schema.get("uniqueItems") is True,
+        )
+        if not self.tracks:
+            return shape
+        done = None if rest is not None else len(prefix)
+        return replace(shape, evaluated=done, evaluated_items=frozenset(evaluated))
+
+    def object(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ObjectShape:
+        named = object_of(schema, "properties")
+        rules = {(KeySet(frozenset({k})), sub(v)) for k, v in named.items()}
+        by_pattern = object_of(schema, "patternProperties")
+        patterns = {self.pattern(p): sub(v) for p, v in by_pattern.items()}
+        known = KeySet(frozenset(named), frozenset(patterns))
+        rules |= {(KeySet(patterns=frozenset({p})), e) for p, e in patterns.items()}
+        evaluated = known
+        if "additionalProperties" in schema:
+            rules.add((known.others(), sub(schema["additionalProperties"])))
+            evaluated = EVERY_KEY
+        if "propertyNames" in schema:
+            names = self.key_language(sub(schema["propertyNames"]))
+            rules.add((KeySet(patterns=frozenset({names})).others(), self.e.NONE))
+        required = schema.get("required", [])
+        required = required if isinstance(required, list) else []  # draft 3 has a flag here
+        return ObjectShape(
+            frozenset((k, e) for k, e in rules if e is not self.e.ALL),
+            frozenset(k for k in required if isinstance(k, str)),
+            count(schema, "minProperties") or 0,
+            count(schema, "maxProperties"),
+            evaluated=evaluated if self.tracks else KeySet(),
+        )
+
+    def key_language(self, expr: Expr) -> Node:
+        """The keys that are valid strings under a schema."""
+        sets = self.union(expr).strings
+        counted = (self.r.both(s.node, self.r.repeat(self.r.ANY, s.lo, s.hi)) for s in sets)
+        return self.r.alt(*counted)
+
+    # --- keywords that apply schemas to the same value

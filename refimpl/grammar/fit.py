@@ -1,0 +1,239 @@
+"""What can still be completed: the decisions that keep a generation out of dead ends.
+
+A partly written array or object is alive if some way of finishing it exists.  That depends only on
+a few numbers (how many items, which keys, which obligations are still open) and on whether there
+are any values at all under certain expressions.  The latter is the least fixed point of "a union
+has a value if one of its shapes can be finished", which also settles recursive schemas that can
+never end.
+
+A *choice* is one way to use the next item or member: the expression its value must satisfy, and
+the obligations left open afterwards.  An item may or may not be counted by `contains`, so there may
+be several choices, and a state keeps them all.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Any
+
+from refimpl.errors import UnsupportedError
+from refimpl.grammar.distinct import is_infinite, matching, members
+from refimpl.grammar.json_values import canonical
+from refimpl.grammar.keys import KeyAutomaton
+from refimpl.grammar.members import ObjectPlan, Sat
+from refimpl.grammar.regex import Node
+from refimpl.grammar.schema import SchemaReader
+from refimpl.grammar.shapes import (
+    ArrayShape,
+    Contains,
+    Expr,
+    Exprs,
+    ObjectShape,
+    Union,
+    contains_order,
+)
+
+Counts = tuple[int, ...]
+MAX_SEARCH = 20_000
+
+
+class Fit:
+    """Answers for one schema; remembers what it found."""
+
+    def __init__(self, reader: SchemaReader):
+        self.reader, self.e, self.r = reader, reader.e, reader.r
+        self._sat: dict[Expr, bool] = {}
+        self._plans: dict[ObjectShape, ObjectPlan] = {}
+        self._automata: dict[object, KeyAutomaton] = {}
+        self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
+
+    # --- values
+
+    def sat(self, expr: Expr) -> bool:
+        """Whether any value satisfies the expression."""
+        if expr not in self._sat:
+            self._settle(expr)
+        return self._sat[expr]
+
+    def _settle(self, expr: Expr) -> None:
+        unknown = self._closure(expr)
+        found: set[Expr] = set()
+        sat: Sat = lambda e: e in found or self._sat.get(e, False)
+        while True:
+            more = [e for e in unknown if e not in found and self._has_value(e, sat)]
+            if not more:
+                break
+            found.update(more)
+        self._sat.update((e, e in found) for e in unknown)
+
+    def _closure(self, expr: Expr) -> list[Expr]:
+        seen = {expr: None}
+        for e in (todo := [expr]):
+            for part in self.parts(self.reader.union(e)):
+                if part not in seen and part not in self._sat:
+                    seen[part] = None
+                    todo.append(part)
+            if len(seen) > MAX_SEARCH:
+                raise UnsupportedError(f"a schema with more than {MAX_SEARCH} distinct parts")
+        return todo[::-1]
+
+    def parts(self, union: Union) -> Iterator[Expr]:
+        """Every expression a value inside such a value may have to satisfy."""
+        for a in union.arrays:
+            bases = dict.fromkeys((*a.prefix, a.rest)) if a.hi != 0 else {}
+            for base in bases:
+                for options in product(*(_options(self.e, c) for c in a.contains)):
+                    yield self.e.both(base, *options)
+        for o in union.objects:
+            plan = self.plan(o)
+            for label in plan.labels:
+                for base, _ in plan.choices(label, plan.exists):
+                    yield base
+
+    def _has_value(self, expr: Expr, sat: Sat) -> bool:
+        u = self.reader.union(expr)
+        if u.literals or u.numbers or u.strings:
+            return True
+        return any(
+            self._array_fits(a, 0, (0,) * len(a.contains), sat) and self.enough(a) for a in u.arrays
+        ) or any(self.plan(o).fits(frozenset(), 0, self.plan(o).exists, sat) for o in u.objects)
+
+    # --- arrays
+
+    def contains_of(self, a: ArrayShape) -> tuple[Contains, ...]:
+        return tuple(sorted(a.contains, key=contains_order))
+
+    def item_choices(
+        self, a: ArrayShape, index: int, counts: Counts
+    ) -> Iterator[tuple[Expr, Counts]]:
+        if a.hi is not None and index >= a.hi:
+            return
+        moves = [
+            list(_moves(self.e, c, n, index))
+            for c, n in zip(self.contains_of(a), counts, strict=True)
+        ]
+        for combination in product(*moves):
+            expr = self.e.both(a.item(index), *(m[0] for m in combination))
+            yield expr, tuple(m[1] for m in combination)
+
+    def array_fits(self, a: ArrayShape, index: int, counts: Counts) -> bool:
+        key = (a, self.cap(a, index), counts)
+        if key not in self._arrays:
+            self._arrays[key] = self._array_fits(*key, self.sat)
+        return self._arrays[key]
+
+    def array_done(self, a: ArrayShape, index: int, counts: Counts) -> bool:
+        pairs = zip(self.contains_of(a), counts, strict=True)
+        return index >= a.lo and all(n >= c.lo for c, n in pairs)
+
+    def cap(self, a: ArrayShape, index: int) -> int:
+        """Indices beyond this behave alike, unless there is a largest one."""
+        if a.hi is not None:
+            return index
+        return min(index, max(len(a.prefix), a.lo, *(c.start for c in a.contains), 0))
+
+    def _array_fits(self, a: ArrayShape, index: int, counts: Counts, sat: Sat) -> bool:
+        if not a.contains:
+            return all(sat(a.item(i)) for i in range(index, min(a.lo, len(a.prefix)))) and (
+                max(index, len(a.prefix)) >= a.lo or sat(a.rest)
+            )
+        start = (index, counts)
+        seen = {start: None}
+        todo = [start]
+        while todo:
+            i, n = todo.pop()
+            if self.array_done(a, i, n):
+                return True
+            for expr, m in self.item_choices(a, i, n):
+                state = (self.cap(a, i + 1), m)
+                if state not in seen and sat(expr):
+                    seen[state] = None
+                    todo.append(state)
+            if len(seen) > MAX_SEARCH:
+                raise UnsupportedError("`contains` with counts this large")
+        return False
+
+    # --- uniqueItems
+
+    def unlike(self, expr: Expr, values: frozenset[str]) -> Expr:
+        """The expression without these values (given in canonical text)."""
+        consts = (self.e.leaf(("const", v)) for v in sorted(values))
+        return self.e.both(expr, *(self.e.non(c) for c in consts))
+
+    def distinct(self, a: ArrayShape, index: int, values: frozenset[str]) -> bool:
+        """Whether enough different values are left for the items still required."""
+        return matching([list(m) for m in self.scarce(a, index, values)])
+
+    def scarce(self, a: ArrayShape, index: int, values: frozenset[str]) -> list[tuple[str, ...]]:
+        """Of the items still required, the values of those that have only a few."""
+        if a.lo < 2:
+            return []
+        if any(c.lo > 1 or c.hi is not None for c in a.contains):
+            raise UnsupportedError("uniqueItems beside counted `contains`")
+        need = [self.unlike(a.item(i), values) for i in range(index, a.lo)]
+        few = [e for e in need if not is_infinite(self, e, 0)]
+        if a.contains and few:
+            raise UnsupportedError("uniqueItems beside `contains` over a small set of values")
+        return [tuple(map(self.value, members(self.reader.union(e)))) for e in few]
+
+    def value(self, value: Any) -> str:
+        """The canonical text of a value, which `unlike` can then exclude."""
+        self.reader.const(value)
+        return canonical(value)
+
+    def harmless(self, a: ArrayShape, index: int, expr: Expr, values: frozenset[str]) -> Expr:
+        """The expression for item `index` without values that a later item cannot do without."""
+        expr = self.unlike(expr, values)
+        later = {v for m in self.scarce(a, index + 1, values) for v in m}
+        needed = (v for v in sorted(later) if not self.distinct(a, index + 1, values | {v}))
+        return self.unlike(expr, frozenset(needed))
+
+    def enough(self, a: ArrayShape) -> bool:
+        """`distinct` at the beginning, as far as it can be said without knowing what has values."""
+        if not a.unique or a.lo < 2:
+            return True
+        unions = [self.reader.union(a.item(i)) for i in range(min(a.lo, len(a.prefix) + 1))]
+        return any(u.arrays or u.objects for u in unions) or self.distinct(a, 0, frozenset())
+
+    def check_distinct(self) -> None:
+        """Refuses, while compiling, what `distinct` would have to refuse later."""
+        for expr in list(self._sat):
+            for a in self.reader.union(expr).arrays:
+                if a.unique and any(c.lo > 1 for c in a.contains):
+                    raise UnsupportedError("uniqueItems beside minContains over 1")
+                if a.unique:
+                    self.distinct(a, 0, frozenset())
+
+    # --- objects
+
+    def plan(self, o: ObjectShape) -> ObjectPlan:
+        if o not in self._plans:
+            self._plans[o] = ObjectPlan(self, o)
+        return self._plans[o]
+
+    def automaton(self, shapes: Iterable[ObjectShape], extra: frozenset[str]) -> KeyAutomaton:
+        """The one automaton that labels keys for several shapes at once."""
+        plans = [self.plan(o) for o in shapes]
+        names = tuple(sorted({n for p in plans for n in p.names} | extra))
+        patterns = tuple(sorted({x for p in plans for x in p.patterns}))
+        return self.key_automaton(names, patterns)
+
+    def key_automaton(self, names: tuple[str, ...], patterns: tuple[Node, ...]) -> KeyAutomaton:
+        key = (names, patterns)
+        if key not in self._automata:
+            self._automata[key] = KeyAutomaton(self.r, names, patterns)
+        return self._automata[key]
+
+
+def _options(e: Exprs, c: Contains) -> list[Expr]:
+
+    return [c.expr, e.ALL if c.hi is None else e.non(c.expr), e.ALL]
+
+
+def _moves(e: Exprs, c: Contains, n: int, index: int) -> Iterator[tuple[Expr, int]]:
+    """How one item may be counted: it is (one more), or it is not."""
+    if index < c.start or (c.hi is None and n >= c.lo):
+        yield e.ALL, n
+        return
+    if c.hi is None or n < c.hi:
+        yield c.expr, n + 1
+    yield (e.ALL if c.hi is None else e.non(c.expr)), n

@@ -1,0 +1,179 @@
+"""Telling object keys apart while they are being read.
+
+An object's schema speaks of some keys by name and of others by pattern.  All that matters about a
+finished key is its *label*: its name if the schema knows it, otherwise the set of patterns it
+matches.  The automaton here walks the sorted names (a slice of the list is a trie node) and the
+pattern languages together.
+
+>>> r = Regexes()
+>>> keys = KeyAutomaton(r, ("id", "if"), ())
+>>> keys.label(keys.walk("if")), keys.label(keys.walk("other"))
+('if', frozenset())
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cached_property
+
+from refimpl.errors import UnsupportedError
+from refimpl.grammar.charset import MAX_CODE_POINT
+from refimpl.grammar.regex import MAX_STATES, Node, Regexes
+
+Label = str | frozenset[Node]
+Slice = tuple[int, int, int]  # names[lo:hi] share their first `depth` characters with the key
+KeyState = tuple[Slice | None, tuple[Node, ...]]
+KeyRow = tuple[tuple[int, KeyState], ...]
+
+
+class KeyAutomaton:
+    """Deterministic, over characters; `names` sorted."""
+
+    def __init__(self, regexes: Regexes, names: tuple[str, ...], patterns: tuple[Node, ...]):
+        self.r, self.names, self.patterns = regexes, names, patterns
+        self.start: KeyState = ((0, len(names), 0) if names else None, patterns)
+        self._rows: dict[KeyState, KeyRow] = {}
+        self._found: dict[tuple[KeyState, frozenset[Label]], bool] = {}
+
+    def label(self, state: KeyState) -> Label:
+        part, nodes = state
+        if part and len(self.names[part[0]]) == part[2]:
+            return self.names[part[0]]
+        pairs = zip(self.patterns, nodes, strict=True)
+        return frozenset(p for p, n in pairs if n.nullable)
+
+    def row(self, state: KeyState) -> KeyRow:
+        """Every transition, as a step function over code points."""
+        if state not in self._rows:
+            self._rows[state] = self._row(state)
+        return self._rows[state]
+
+    def _row(self, state: KeyState) -> KeyRow:
+        part, nodes = state
+        children = self._children(part)
+        rows = [self.r.row(n) for n in nodes]
+        points = {0} | {p for row in rows for p, _ in row}
+        points |= set(children) | {c + 1 for c in children}
+        out: list[tuple[int, KeyState]] = []
+        for p in sorted(points):
+            if p > MAX_CODE_POINT or 0xD800 <= p < 0xE000:  # no text holds a surrogate
+                continue
+            target = (children.get(p), tuple(self.r.step(n, p) for n in nodes))
+            if not out or out[-1][1] != target:
+                out.append((p, target))
+        return tuple(out)
+
+    def _children(self, part: Slice | None) -> dict[int, Slice]:
+        out: dict[int, Slice] = {}
+        if part is None:
+            return out
+        lo, hi, depth = part
+        while lo < hi:
+            if len(self.names[lo]) == depth:
+                lo += 1
+                continue
+            c = self.names[lo][depth]
+            end = bisect_right(self.names, c, lo, hi, key=lambda n: n[depth])
+            out[ord(c)] = (lo, end, depth + 1)
+            lo = end
+        return out
+
+    def step(self, state: KeyState, code_point: int) -> KeyState:
+        row = self.row(state)
+        return row[bisect_right(row, code_point, key=lambda e: e[0]) - 1][1]
+
+    def walk(self, key: str) -> KeyState:
+        state = self.start
+        for c in key:
+            state = self.step(state, ord(c))
+        return state
+
+    def reaches(self, state: KeyState, allowed: frozenset[Label]) -> bool:
+        """Whether some key that begins as `state` was read gets one of these labels."""
+        part, nodes = state
+        if not nodes and frozenset() in allowed:
+            return True  # some longer key has no name, for there are finitely many names
+        if part and any(n in allowed for n in self.names[part[0] : part[1]]):
+            return True
+        if not nodes:
+            return False
+        key = (state, allowed)
+        if key not in self._found:
+            self._found[key] = self._search(state, lambda s: self.label(s) in allowed)
+        return self._found[key]
+
+    def _search(self, start: KeyState, goal: Callable[[KeyState], bool]) -> bool:
+        return any(goal(s) for s in self._reachable(start, goal))
+
+    def _reachable(
+        self, start: KeyState, stop: Callable[[KeyState], bool] = lambda s: False
+    ) -> list[KeyState]:
+        seen = {start: None}
+        for state in (todo := [start]):
+            if stop(state):
+                break
+            for _, target in self.row(state):
+                if target not in seen:
+                    seen[target] = None
+                    todo.append(target)
+            if len(seen) > MAX_STATES:
+                raise UnsupportedError(f"patterns for keys that need more than {MAX_STATES} states")
+        return todo
+
+    @cached_property
+    def supply(self) -> dict[Label, int | None]:
+        """How many unnamed keys get each label; None is infinitely many."""
+        if not self.patterns:
+            return {frozenset(): None}
+        states = self._reachable(self.start)
+        labels = {s: self.label(s) for s in states}
+        found = dict.fromkeys(x for x in labels.values() if not isinstance(x, str))
+        return {label: self._count(states, labels, label) for label in found}
+
+    def _count(
+        self, states: list[KeyState], labels: dict[KeyState, Label], label: Label
+    ) -> int | None:
+        """Words with that label: paths from the start, unless a useful state lies on a cycle."""
+        useful = {s for s in states if labels[s] == label}
+        back: dict[KeyState, list[KeyState]] = {}
+        for s in states:
+            for _, t in self.row(s):
+                back.setdefault(t, []).append(s)
+        todo = list(useful)
+        while todo:
+            for s in back.get(todo.pop(), ()):
+                if s not in useful:
+                    useful.add(s)
+                    todo.append(s)
+        return _paths(self, self.start, useful, lambda s: labels[s] == label)
+
+
+def _paths(
+    keys: KeyAutomaton,
+    start: KeyState,
+    useful: set[KeyState],
+    goal: Callable[[KeyState], bool],
+) -> int | None:
+    counts: dict[KeyState, int | None] = {}
+    open_: set[KeyState] = set()
+
+    def visit(state: KeyState) -> int | None:
+        if state in open_:
+            return None
+        if state not in counts:
+            open_.add(state)
+            total = int(goal(state))
+            row = keys.row(state)
+            for i, (p, t) in enumerate(row):
+                if t in useful:
+                    end = row[i + 1][0] if i + 1 < len(row) else MAX_CODE_POINT + 1
+                    if p <= 0xD800 < end:  # the surrogates are not characters
+                        end -= 0x800
+                    n = visit(t)
+                    if n is None:
+                        return None
+                    total += n * max(end - p, 0)
+            open_.discard(state)
+            counts[state] = total
+        return counts[state]
+
+    return visit(start) if start in useful else 0

@@ -1,0 +1,332 @@
+"""Sets of numbers, and which decimal texts can still become a member.
+
+JSON Schema compares values, not spellings: 1.0 and 1e2 are integers, and `const: 1` admits 1.00.
+A set is an interval, perhaps restricted to multiples, with holes; sets are closed under
+intersection, and a complement is a union of sets.  Arithmetic is exact (`Fraction`).
+
+Spelling.  An unrestricted number may be any that JSON allows.  A restricted one is written plainly
+(`-12.50`) or in scientific notation with one leading non-zero digit and an exponent of at most
+three digits, up to 300 (`1.25e+2`), which is what JSON writers print.  Then every prefix fixes an
+interval of values up to a power of ten, and "can this be completed" is decided exactly.
+
+Rounding.  Most readers turn a number with a fraction into a double.  So that a value strictly below
+a bound stays so after rounding, strict bounds keep a distance of half a unit in the last place.
+
+>>> percent = NumberSet(lo=Fraction(0), hi=Fraction(100))
+>>> [can_complete(percent, t) for t in ("10", "100", "101", "100.0", "100.1", "1.5e", "1.5e2")]
+[True, True, False, True, False, True, False]
+>>> INTEGERS.has(Fraction(3)), INTEGERS.has(Fraction(1, 2))
+(True, False)
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+MAX_EXPONENT = 300
+_NUMBER = re.compile(r"(-?)(0|[1-9]\d*)?(\.(\d*))?([eE]([+-]?)(\d*))?")
+_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberSet:
+    """lo <= x <= hi (strict where `open`), a multiple of `step`, of no `not_steps`, in no hole.
+
+    `spelled` is "digits" for draft 4, where an integer has neither fraction nor exponent, "dotted"
+    for its complement, "plain" where only this module's spellings are allowed, and "any" otherwise.
+    """
+
+    lo: Fraction | None = None
+    hi: Fraction | None = None
+    lo_open: bool = False
+    hi_open: bool = False
+    step: Fraction | None = None
+    not_steps: frozenset[Fraction] = frozenset()
+    only: frozenset[Fraction] | None = None
+    without: frozenset[Fraction] = frozenset()
+    spelled: str = "any"
+
+    @cached_property
+    def free(self) -> bool:
+        return self == NumberSet()
+
+    @cached_property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        lo = self.lo if self.lo is None or not self.lo_open else _beyond(self.lo, +1)
+        hi = self.hi if self.hi is None or not self.hi_open else _beyond(self.hi, -1)
+        return lo, hi
+
+    @cached_property
+    def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
+        return tuple((_beyond(c, -1), _beyond(c, +1)) for c in sorted(self.without))
+
+    def has(self, x: Fraction) -> bool:
+        lo, hi = self.bounds
+        return (
+            (lo is None or x > lo or (x == lo and not self.lo_open))
+            and (hi is None or x < hi or (x == hi and not self.hi_open))
+            and (self.step is None or (x / self.step).denominator == 1)
+            and all((x / s).denominator != 1 for s in self.not_steps)
+            and (self.only is None or x in self.only)
+            and not any(a < x < b or x == c for (a, b), c in self._hole_list)
+        )
+
+    @cached_property
+    def _hole_list(self) -> list[tuple[tuple[Fraction, Fraction], Fraction]]:
+        return list(zip(self.holes, sorted(self.without), strict=True))
+
+    def meets(self, a: Fraction, b: Fraction | None) -> bool:
+        """Whether some member lies in [a, b), or in [a, infinity)."""
+        if self.only is not None:
+            return any(a <= x and (b is None or x < b) and self.has(x) for x in self.only)
+        lo, hi = self.bounds
+        start = a if lo is None else max(a, lo)
+        closed = hi is not None and (b is None or hi < b)
+        end = hi if closed else b
+        if end is not None and (start > end or (start == end and not closed)):
+            return False
+        return (self._real_in if self.step is None else self._multiple_in)(start, end)
+
+    def _multiple_in(self, start: Fraction, end: Fraction | None) -> bool:
+        assert self.step is not None
+        k = math.ceil(start / self.step)
+        for i in range(k, k + 66 + 4 * len(self.without)):
+            x = i * self.step
+            if end is not None and x > end:
+                return False
+            if self.has(x) and (x != end or end == self.bounds[1]):
+                return True
+        return False
+
+    def _real_in(self, start: Fraction, end: Fraction | None) -> bool:
+        at = start
+        for (a, b), _ in self._hole_list:
+            if a <= at < b and (at > a or not self.has(at)):
+                at = b
+        return end is None or at < end or (at == start == end and self.has(at))
+
+    def both(self, other: "NumberSet") -> "NumberSet | None":
+        """The members of both, or None if there are none."""
+        lo, lo_open = _tighter(self.lo, self.lo_open, other.lo, other.lo_open, +1)
+        hi, hi_open = _tighter(self.hi, self.hi_open, other.hi, other.hi_open, -1)
+        spelled = {self.spelled, other.spelled} - {"any"}
+        if len(spelled) == 2:
+            return None
+        out = NumberSet(
+            lo=lo, hi=hi, lo_open=lo_open, hi_open=hi_open,
+            step=_lcm(self.step, other.step),
+            not_steps=self.not_steps | other.not_steps,
+            only=_only(self.only, other.only),
+            without=self.without | other.without,
+            spelled=spelled.pop() if spelled else "any",
+        )  # fmt: skip
+        if out.only is not None:
+            members = frozenset(x for x in out.only if out.has(x))
+            out = NumberSet(only=members, spelled=out.spelled)
+        return None if out.is_empty() else out
+
+    def is_empty(self) -> bool:
+        return not can_complete(self, "")
+
+    def non(self) -> "Iterator[NumberSet]":
+        if self.lo is not None:
+            yield NumberSet(hi=self.lo, hi_open=not self.lo_open)
+        if self.hi is not None:
+            yield NumberSet(lo=self.hi, lo_open=not self.hi_open)
+        if self.step is not None:
+            yield NumberSet(not_steps=frozenset({self.step}))
+        for s in sorted(self.not_steps):
+            yield NumberSet(step=s)
+        if self.only is not None:
+            yield NumberSet(without=self.only)
+        if self.without:
+            yield NumberSet(only=self.without)
+        if self.spelled != "any":
+            yield NumberSet(spelled="dotted" if self.spelled == "digits" else "digits")
+
+
+INTEGERS = NumberSet(step=Fraction(1))
+_PLAIN = NumberSet(spelled="plain")
+
+
+def _beyond(x: Fraction, sign: int) -> Fraction:
+    """Halfway to the next double on that side: nearer values may round to `x`."""
+    if abs(x) >= 2**53:
+        return x
+    near = float(x)
+    return (Fraction(near) + Fraction(math.nextafter(near, sign * math.inf))) / 2
+
+
+def _tighter(
+    a: Fraction | None, a_open: bool, b: Fraction | None, b_open: bool, sign: int
+) -> tuple[Fraction | None, bool]:
+    if a is None or b is None:
+        return (b, b_open) if a is None else (a, a_open)
+    if a == b:
+        return a, a_open or b_open
+    return (a, a_open) if (a - b) * sign > 0 else (b, b_open)
+
+
+def _lcm(a: Fraction | None, b: Fraction | None) -> Fraction | None:
+    if a is None or b is None:
+        return a or b
+    return Fraction(math.lcm(a.numerator * b.denominator, b.numerator * a.denominator),
+                    a.denominator * b.denominator)  # fmt: skip
+
+
+def _only(
+    a: frozenset[Fraction] | None, b: frozenset[Fraction] | None
+) -> frozenset[Fraction] | None:
+    return b if a is None else a if b is None else a & b
+
+
+def is_complete(s: NumberSet, text: str) -> bool:
+    """Whether `text` is a number of the set, as it stands."""
+    m = _JSON.fullmatch(text)
+    if not m:
+        return False
+    if s.free:
+        return True
+    dotted = bool(m[2] or m[3])
+    if s.spelled in ("digits", "dotted") and dotted != (s.spelled == "dotted"):
+        return False
+    return (not m[3] or _scientific(text)) and s.has(Fraction(text))
+
+
+def _scientific(text: str) -> bool:
+    mantissa, exponent = re.split("[eE]", text)
+    digits = exponent.lstrip("+-")
+    return bool(re.fullmatch(r"-?[1-9](\.\d+)?", mantissa)) and (
+        len(digits) <= 3 and int(digits or 0) <= MAX_EXPONENT
+    )
+
+
+def can_complete(s: NumberSet, text: str) -> bool:
+    """Whether some number of the set, spelled as this module allows, begins with `text`."""
+    m = _NUMBER.fullmatch(text)
+    if not m or (m[2] is None and (m[3] is not None or m[5] is not None)) or (m[5] and m[4] == ""):
+        return False
+    if s.free:
+        return True
+    if s.spelled == "digits" and (m[3] is not None or m[5] is not None):
+        return False
+    if m[5]:
+        return _exponent_fits(s, text, m)
+    s = _mirrored(s) if m[1] else s
+    if m[2] is None:
+        return s.meets(Fraction(0), None) or (not text and can_complete(s, "-"))
+    fraction = m[4] or ""
+    value, width = Fraction(f"{m[2]}.{fraction}0"), Fraction(1, 10 ** len(fraction))
+    if is_complete(s, text.lstrip("-")) or _plain_fits(s, m, value, width):
+        return True
+    one_digit = len(m[2]) == 1 and m[2] != "0" and s.spelled != "digits"
+    return one_digit and any(s.meets(value * p, (value + width) * p) for p in _powers(s, value))
+
+
+def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fraction) -> bool:
+    if s.spelled == "digits":
+        if m[2] == "0":
+            return False
+        s = s.both(INTEGERS) or s
+    if s.spelled != "digits" and s.meets(value, value + width):
+        return True
+    if m[3] is not None or m[2] == "0":
+        return False
+    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value) if p > 1)
+
+
+def _powers(s: NumberSet, value: Fraction) -> Iterator[Fraction]:
+    """Powers of ten at which scaled intervals can begin or cease to meet the set."""
+    lo, hi = s.bounds
+    sizes = [abs(x) for x in (lo, hi, s.step, *s.not_steps, *(s.only or s.without)) if x]
+    marks = [_magnitude(x) for x in sizes or [Fraction(1)]]
+    scale = _magnitude(value) if value else 0
+    low = max(-MAX_EXPONENT, min(marks) - scale - 3)
+    high = min(MAX_EXPONENT, max(marks) - min(scale, 0) + 3)
+    yield from (Fraction(10) ** k for k in range(low, high + 1))
+
+
+def _magnitude(x: Fraction) -> int:
+    return len(str(math.floor(x))) if x >= 1 else 1 - len(str(math.floor(1 / x)))
+
+
+def _mirrored(s: NumberSet) -> NumberSet:
+    return replace(
+        s,
+        lo=None if s.hi is None else -s.hi,
+        hi=None if s.lo is None else -s.lo,
+        lo_open=s.hi_open,
+        hi_open=s.lo_open,
+        only=None if s.only is None else frozenset(-x for x in s.only),
+        without=frozenset(-x for x in s.without),
+    )
+
+
+def _exponent_fits(s: NumberSet, text: str, m: "re.Match[str]") -> bool:
+    digits = m[7]
+    if len(digits) > 3 or not re.fullmatch(r"-?[1-9](\.\d+)?", re.split("[eE]", text)[0]):
+        return False
+    mantissa = Fraction(re.split("[eE]", text)[0])
+    signs = [m[6]] if m[6] or digits else ["+", "-"]
+    for sign in signs:
+        for e in _exponents(digits):
+            power = Fraction(10) ** (-e if sign == "-" else e)
+            if s.has(mantissa * power):
+                return True
+    return False
+
+
+def _exponents(digits: str) -> Iterator[int]:
+    """The exponents that begin with these digits and have at most three."""
+    for extra in range(0 if digits else 1, 4 - len(digits)):
+        for tail in range(10**extra):
+            e = int(digits + (str(tail).zfill(extra) if extra else ""))
+            if e <= MAX_EXPONENT:
+                yield e
+
+
+def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
+    """A smaller (set, text) with the same future, so that few states stand for all numbers.
+
+    >>> settle(NumberSet(lo=Fraction(0), step=Fraction(1)), "4711")
+    (NumberSet(...), '10')
+    """
+    s = _without_bounds(s, text)
+    if s.free:
+        return s, _skeleton(text)
+    if s in (INTEGERS, _PLAIN) and re.fullmatch(r"-?\d\d+", text):
+        return s, "10"
+    if s == _PLAIN and (m := re.fullmatch(r"-?\d\d+\.(\d*)", text)):
+        return s, "10.0" if m[1] else "10."
+    if s == INTEGERS and re.fullmatch(r"-?[1-9]", text):
+        return s, "1"
+    if s == INTEGERS and (m := re.fullmatch(r"-?\d\d+\.(0*)", text)):
+        return s, "10.0" if m[1] else "10."
+    return s, text
+
+
+def _without_bounds(s: NumberSet, text: str) -> NumberSet:
+    """Drops a bound that no completion can cross any more."""
+    m = re.fullmatch(r"(-?)([1-9]\d*)(\.\d*)?", text)
+    if not m or s.free or s.only is not None or s.without or s.spelled != "any":
+        return s
+    whole = s.step is not None and s.step.denominator == 1
+    if len(m[2]) < 2 and not whole:
+        return s
+    value = int(m[2])
+    near, far = (s.bounds[0], s.hi) if not m[1] else (s.bounds[1], s.lo)
+    if far is not None or (near is not None and (near if not m[1] else -near) > value):
+        return s
+    out = replace(s, lo=None, hi=None, lo_open=False, hi_open=False)
+    return _PLAIN if out.free else out  # 10e-1 would slip below a bound that 10 respects
+
+
+def _skeleton(text: str) -> str:
+    """For unrestricted numbers only the grammar matters."""
+    text = re.sub(r"^-?[1-9]\d*", "1", re.sub(r"^-?0", "0", text))
+    text = re.sub(r"^0(?=[.eE])", "1", text)
+    text = re.sub(r"\.\d+", ".0", text)
+    return re.sub(r"[eE]([+-]?)(\d*)", lambda m: "e" + ("0" if m[2] else "+" if m[1] else ""), text)

@@ -1,0 +1,106 @@
+"""Laws 27 and 28: a mask is exactly what the automaton takes, and leads to valid text."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.numba.grammar import CompiledTries, NumbaMasks
+from refimpl.errors import InputError
+from refimpl.grammar.constraint import Constraint, compile_json_schema
+from refimpl.grammar.machine import State
+from refimpl.grammar.masks import Vocabulary, brute_force, pack, unpack
+
+CASES = json.loads((Path(__file__).parents[1] / "unit" / "grammar" / "schemas.json").read_text())
+SCHEMAS = CASES["SCHEMAS"]
+
+
+def make_vocabulary() -> Vocabulary:
+    """Every byte, pieces of JSON, and noise; one special token and one twin."""
+    rnd = random.Random(27)
+    letters = b'{}[]":, \\01.e-+atrufnlsb\xc3\xa9\xf0\x9f\x98\x80d8'
+    noise = [bytes(rnd.choices(letters, k=rnd.randint(2, 5))) for _ in range(200)]
+    pieces = [b'{"a":', b'"}', b'":', b'","', b"true", b"1,1", b'"a":1,"a":', b'1,"', b"\\u00"]
+    return Vocabulary.of(
+        [b"</s>", *(bytes([b]) for b in range(256)), *pieces, *noise, b"", b"1"], [0]
+    )
+
+
+VOCABULARY = make_vocabulary()
+TRIES = CompiledTries(VOCABULARY)
+COMPILED: dict[str, tuple[Constraint, NumbaMasks]] = {}
+
+
+def compiled(name: str) -> tuple[Constraint, NumbaMasks]:
+    if name not in COMPILED:
+        c = compile_json_schema(SCHEMAS[name], VOCABULARY)
+        COMPILED[name] = c, NumbaMasks(c.machine, VOCABULARY, TRIES)
+    return COMPILED[name]
+
+
+def allowed_tokens(c: Constraint, state: State) -> list[int]:
+    return np.flatnonzero(unpack(c.mask(state), len(VOCABULARY.tokens))).tolist()
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_law_27_a_mask_has_exactly_the_tokens_that_are_accepted(name: str):
+    c, compiled_masks = compiled(name)
+    rnd = random.Random(name)
+    for _ in range(2):
+        state = c.start
+        for _ in range(12):
+            mask = c.mask(state)
+            assert np.array_equal(mask, brute_force(c.machine, state, VOCABULARY))
+            assert np.array_equal(mask, compiled_masks.mask(state)), "numba differs from NumPy"
+            allowed = allowed_tokens(c, state)
+            assert allowed, "a dead end"
+            assert (0 in allowed) == c.accepts(state)
+            token = rnd.choice(allowed)
+            if token == 0:
+                break
+            state = c.advance(state, token)
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(sorted(SCHEMAS)), st.randoms(use_true_random=False))
+def test_law_28_masked_sampling_is_accepted_and_rolls_back(name: str, rnd: random.Random):
+    c, _ = compiled(name)
+    states, text = [c.start], b""
+    for _ in range(30):
+        token = rnd.choice(allowed_tokens(c, states[-1]))
+        if token == 0:
+            json.loads(text)
+            break
+        text += VOCABULARY.tokens[token]
+        states.append(c.advance(states[-1], token))
+        again = c.machine.advance(c.start, text)
+        assert again == states[-1], "reading the whole text gives the same state"
+    masks = [c.mask(s).copy() for s in states]
+    for state, mask in reversed(list(zip(states, masks, strict=True))):  # old states stay valid
+        assert np.array_equal(c.mask(state), mask)
+
+
+@pytest.mark.parametrize("name", ["object", "tree"])
+def test_a_forbidden_token_is_a_named_error(name: str):
+    c, _ = compiled(name)
+    with pytest.raises(InputError, match="not allowed"):
+        c.advance(c.start, VOCABULARY.tokens.index(b"]"))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=100))
+def test_packing_is_little_endian_bits(bits: list[bool]):
+    mask = pack(np.array(bits, bool))
+    assert [bool(int(mask[t >> 5]) >> (t & 31) & 1) for t in range(len(bits))] == bits
+    assert unpack(mask, len(bits)).tolist() == bits
+
+
+def test_a_mask_with_one_wrong_bit_would_be_caught():
+    """The planted bug: the comparison of law 27 sees a single token."""
+    c, _ = compiled("object")
+    mask = c.mask(c.start).copy()
+    mask[1] ^= np.uint32(1)
+    assert not np.array_equal(mask, brute_force(c.machine, c.start, VOCABULARY))

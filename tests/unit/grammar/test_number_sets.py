@@ -1,0 +1,115 @@
+"""`can_complete` is exact: a prefix lives if and only if some allowed text continues it."""
+
+import itertools
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.grammar.number_sets import (
+    INTEGERS,
+    NumberSet,
+    can_complete,
+    is_complete,
+    settle,
+)
+
+F = Fraction
+SETS = [
+    NumberSet(lo=F(0), hi=F(10), step=F(1)),
+    NumberSet(lo=F(3), lo_open=True),
+    NumberSet(hi=F(-1)),
+    NumberSet(step=F(5)),
+    NumberSet(step=F("0.01"), hi=F(1)),
+    NumberSet(not_steps=frozenset({F(1)})),
+    NumberSet(only=frozenset({F(15), F("0.1"), F(-2)})),
+    NumberSet(without=frozenset({F(1)}), step=F(1), lo=F(0), hi=F(1)),
+    NumberSet(lo=F(0), hi=F(0)),
+    NumberSet(lo=F("1.5"), hi=F("1.5")),
+    NumberSet(step=F(1), spelled="digits"),
+    NumberSet(step=F(1), spelled="dotted"),
+    NumberSet(lo=F("0.2"), lo_open=True, hi=F("0.3"), hi_open=True),
+    INTEGERS,
+]
+ALPHABET = "-015.e+2"
+LONG_TAILS = (
+    "0e-1",
+    "5e-1",
+    "5.0e-1",
+    "0.5e-1",
+    ".0e-1",
+    "0.0e-1",
+    ".5e-1",
+    ".1e-1",
+    ".2e-1",
+    "2.5e-1",
+    "1.0e-2",
+    ".0e-2",
+    "e-1",
+)
+
+
+@pytest.mark.parametrize("s", SETS, ids=range(len(SETS)))
+def test_prefixes_live_exactly_when_completed(s: NumberSet):
+    texts = ("".join(t) for n in range(1, 6) for t in itertools.product(ALPHABET, repeat=n))
+    complete = {t for t in texts if is_complete(s, t)}
+    prefixes = {t[:i] for t in complete for i in range(len(t) + 1)}
+    assert all(can_complete(s, p) for p in prefixes)
+    assert all(s.has(F(t)) for t in complete)
+    for n in range(3):  # every short living prefix has a completion among the texts above
+        for t in map("".join, itertools.product(ALPHABET, repeat=n)):
+            alive = t in prefixes or any(is_complete(s, t + tail) for tail in LONG_TAILS)
+            assert can_complete(s, t) == alive, t
+
+
+numbers = st.decimals(-1000, 1000, places=2).map(lambda d: F(str(d)))
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> NumberSet:
+    lo, hi = draw(st.none() | numbers), draw(st.none() | numbers)
+    return NumberSet(
+        lo=lo,
+        hi=hi,
+        lo_open=lo is not None and draw(st.booleans()),
+        hi_open=hi is not None and draw(st.booleans()),
+        step=draw(st.none() | st.sampled_from([F(1), F(3), F("0.5"), F("0.01")])),
+        without=draw(st.frozensets(numbers, max_size=2)),
+    )
+
+
+@given(sets(), st.decimals(-2000, 2000, places=2).map(str) | st.integers(-2000, 2000).map(str))
+def test_every_member_written_plainly_is_allowed_step_by_step(s: NumberSet, text: str):
+    allowed = s.has(F(text))
+    assert is_complete(s, text) == allowed
+    if allowed:
+        assert all(can_complete(s, text[:i]) for i in range(len(text) + 1))
+
+
+@given(sets(), sets(), numbers)
+def test_intersection_and_complement(a: NumberSet, b: NumberSet, x: Fraction):
+    both = a.both(b)
+    assert (both is not None and both.has(x)) == (a.has(x) and b.has(x))
+    outside = any(s.has(x) for s in a.non())
+    assert not (outside and a.has(x))
+    assert outside or a.has(x) or _near_a_bound(a, x)
+
+
+def _near_a_bound(s: NumberSet, x: Fraction) -> bool:
+    return any(abs(x - b) < F(1, 10**9) for b in (s.lo, s.hi, *s.without) if b is not None)
+
+
+@given(sets(), st.integers(-5000, 5000).map(str))
+def test_settling_changes_no_future(s: NumberSet, text: str):
+    t, short = settle(s, text)
+    for tail in ("", "0", "7", ".", ".5", ".0", "e1", "e+2", "00", "-", "7.25"):
+        assert can_complete(s, text + tail) == can_complete(t, short + tail), tail
+        assert is_complete(s, text + tail) == is_complete(t, short + tail), tail
+
+
+def test_strict_bounds_survive_rounding_to_double():
+    s = NumberSet(hi=F(1), hi_open=True)
+    assert not is_complete(s, "0." + "9" * 17) and json.loads("0." + "9" * 17) == 1.0
+    assert is_complete(s, "0." + "9" * 15)
