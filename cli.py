@@ -371,12 +371,19 @@ def tell(
 @main.command()
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option("--tensors/--no-tensors", default=True, help="List every tensor.")
+@click.option("--blocks", metavar="TENSOR", help="Show one block of a GGUF tensor, field by field.")
+@click.option("--index", type=int, default=0, show_default=True, help="Which block.")
 @click.option("--json", "as_json", is_flag=True)
-def inspect(model: str, tensors: bool, as_json: bool) -> None:
+def inspect(model: str, tensors: bool, blocks: str | None, index: int, as_json: bool) -> None:
     """Show MODEL's metadata, tensors, types and memory, reading no weights."""
+    from refimpl.model.block_view import block_view
     from refimpl.model.find import find_model
     from refimpl.model.report import inspect_checkpoint, tables
 
+    if blocks is not None:
+        view = block_view(find_model(model), blocks, index)
+        click.echo(json.dumps(view.as_json()) if as_json else view.as_text())
+        return
     report = inspect_checkpoint(find_model(model))
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -438,6 +445,38 @@ def convert(source: Path, destination: Path, type_name: str | None, tokenizer: P
         task = progress.add_task("tensors", total=len(checkpoint.tensors))
         write(checkpoint, words, destination, type_name, lambda name: progress.advance(task))
     click.echo(f"{destination}: {destination.stat().st_size:,} bytes", err=True)
+
+
+@main.command()
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option("--type", "type_name", required=True, help="Q4_K_M, Q8_0, IQ4_XS, ...")
+@click.option("--imatrix", type=click.Path(exists=True, path_type=Path), help="By llama-imatrix.")
+@click.option("--requantize", is_flag=True, help="Also from a file that is quantised already.")
+def quantize(
+    source: Path, destination: Path, type_name: str, imatrix: Path | None, requantize: bool
+) -> None:
+    """Write SOURCE, a GGUF file, in a mixture of smaller types, as llama-quantize does."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from refimpl.formats.gguf import GGUF
+    from refimpl.formats.importance import read_importance
+    from refimpl.formats.quantize import quantize_file
+
+    importance = None if imatrix is None else read_importance(imatrix)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("tensors", total=len(GGUF.open(source).tensors))
+        quantize_file(
+            source,
+            destination,
+            type_name,
+            importance=importance,
+            requantize=requantize,
+            on_tensor=lambda name: progress.advance(task),
+        )
+    before, after = source.stat().st_size, destination.stat().st_size
+    click.echo(f"{destination}: {after:,} bytes, {after / before:.0%} of {source.name}", err=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 from cli import main
-from refimpl.formats.gguf import GGUF
+from refimpl.formats.gguf import GGUF, write_gguf
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,6 +105,38 @@ def test_tokenize_and_inspect(stories):
     assert report["n_weights"] == 260_032
     assert report["cache_bytes_per_token"] == 2 * 4 * 5 * 4 * 8
     assert "260,032" in run("inspect", stories, "--no-tensors").stdout
+
+
+def test_a_block_is_shown_field_by_field():
+    told = run("inspect", "tiny", "--blocks", "blk.0.attn_q.weight", "--index", 3)
+    assert "blk.0.attn_q.weight, block 3 of 2048" in told.stdout
+    assert "Q8_0: 32 weights in 34 bytes" in told.stdout
+    plain = run("inspect", "tiny", "--blocks", "output_norm.weight")
+    assert "no blocks" in plain.stderr
+    view = json.loads(run("inspect", "tiny", "--blocks", "blk.0.attn_q.weight", "--json").stdout)
+    assert view["weights"] == [view["fields"]["d"] * q for q in view["fields"]["qs"]]
+
+
+def test_quantize_makes_a_smaller_file_that_still_tells_a_story(stories, tmp_path):
+    small = tmp_path / "small.gguf"
+    told = run("quantize", stories, small, "--type", "Q8_0")
+    assert told.exit_code == 0, told.output
+    assert small.stat().st_size < stories.stat().st_size / 2
+    again = run("generate", "-m", small, "-t", 0, "-n", 12, "Once upon a time")
+    assert again.stdout.startswith(", there was a")
+    assert "already quantised" in run("quantize", small, small, "--type", "Q4_0").stderr
+    assert run("quantize", stories, small, "--type", "nonsense").exit_code == 1
+
+
+def test_quantize_with_an_importance_matrix(stories, tmp_path):
+    names = [n for n in GGUF.open(stories).tensors if ".ffn_up." in n]
+    sums = {f"{n}.in_sum2": np.full((1, 64), 8.0, np.float32) for n in names}
+    counts = {f"{n}.counts": np.full((1, 1), 4.0, np.float32) for n in names}
+    write_gguf(tmp_path / "imatrix.gguf", {"general.type": "imatrix"}, {**sums, **counts})
+    args = ("--type", "Q4_0", "--imatrix", tmp_path / "imatrix.gguf")
+    assert run("quantize", stories, tmp_path / "out.gguf", *args).exit_code == 0
+    wrong = ("--type", "Q4_0", "--imatrix", stories)
+    assert "llama-imatrix" in run("quantize", stories, tmp_path / "out.gguf", *wrong).stderr
 
 
 def test_chat_keeps_its_history(stories):

@@ -7,14 +7,28 @@ holds, the struct's layout, how to expand it, and how to make it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Integer, Shaped
 from numpy import ndarray
 
 from refimpl.errors import FormatError
 
+
+class Parts(NamedTuple):
+    """n blocks taken apart: `weight = scale * q - minimum`, with a scale for each sub-block.
+
+    All three are exact: a scale such as `d * (2 * s + 1)` has the 11 bits of float16 and a few
+    more, and fits float32.  So only the two operations of the formula round.
+    """
+
+    q: Integer[ndarray, "n weights"]
+    scale: Float32[ndarray, "n subs"]
+    minimum: Float32[ndarray, "n subs"] | None = None
+
+
+Split = Callable[[Shaped[ndarray, "n"]], Parts]
 Dequantize = Callable[[ndarray], Float32[ndarray, "*blocks weights"]]
 
 
@@ -29,7 +43,7 @@ class Quantize(Protocol):
     def __call__(
         self,
         weights: Float32[ndarray, "*blocks weights"],
-        importance: Float32[ndarray, "*some weights"] | None = None,
+        importance: Float32[ndarray, "..."] | None = None,
     ) -> ndarray: ...
 
 
@@ -37,10 +51,11 @@ class Quantize(Protocol):
 class BlockType:
     """One way to store weights.  `dtype` is the struct, its field names are ggml's.
 
-    `dequantize` takes structs [...] and gives float32 [..., block_size]; `quantize` is its inverse
-    up to the format's step, or None where ggml does not make the format.  Some formats can only be
-    made with an importance: their `quantize` says so (`needs_importance`).  `formula` is what
-    `dequantize` computes, in the names of the fields.
+    `dequantize` takes structs [...] and gives float32 [..., block_size]; `quantize` is its
+    inverse up to the format's step, or None where ggml does not make the format.  Some formats
+    can only be made with an importance: their `quantize` says so (`needs_importance`).  `split`
+    takes structs [n] apart into integers and scales; plain numbers have nothing to split.
+    `formula` is what `dequantize` computes, in the names of the fields.
     """
 
     id: int
@@ -50,6 +65,7 @@ class BlockType:
     dequantize: Dequantize
     quantize: Quantize | None = None
     needs_importance: bool = False
+    split: Split | None = None
     formula: str = ""
 
     @property

@@ -30,8 +30,6 @@ Fields = Mapping[str, Any]
 """The fields of structs [n], by name."""
 
 Encode = Callable[[Float32[ndarray, "n weights"], Float32[ndarray, "n weights"] | None], Fields]
-
-
 Weigh = Callable[[ndarray, ndarray], ndarray]
 
 
@@ -42,6 +40,7 @@ def same_for_all_rows(weights: ndarray, importance: ndarray) -> ndarray:
 def encoder(
     encode: Encode,
     dtype: np.dtype,
+    block_size: int,
     *,
     needs_importance: bool = False,
     weigh: Weigh = same_for_all_rows,
@@ -53,15 +52,17 @@ def encoder(
 
     def quantize(
         weights: Float32[ndarray, "*blocks weights"],
-        importance: Float32[ndarray, "*some weights"] | None = None,
+        importance: Float32[ndarray, "..."] | None = None,
     ) -> ndarray:
         if needs_importance and importance is None:
             raise InputError(
                 "ggml makes this format only with an importance for every column of the matrix; "
                 "pass importance=[blocks of a row, weights of a block]"
             )
-        check_finite(weights)
-        x = weights.reshape(-1, weights.shape[-1])
+        check_weights(weights, block_size)
+        if importance is not None:
+            check_importance(importance, weights.shape)
+        x = weights.reshape(-1, block_size)
         with np.errstate(all="ignore"):  # C does not stop at an overflow either
             w = None if importance is None else weigh(weights, importance).reshape(x.shape)
             blocks = _by_chunks(encode, dtype, x, w)
@@ -81,10 +82,24 @@ def _by_chunks(encode: Encode, dtype: np.dtype, x: ndarray, w: ndarray | None) -
     return blocks
 
 
-def check_finite(weights: ndarray) -> None:
+def check_weights(weights: ndarray, block_size: int) -> None:
     """C's conversion of NaN and infinity to integers is undefined, so there is nothing to equal."""
+    if weights.shape[-1] != block_size:
+        raise InputError(
+            f"blocks of {weights.shape[-1]} weights where the format has {block_size}; "
+            "reshape rows to [..., blocks of a row, weights of a block]"
+        )
     if not np.isfinite(weights).all():
         raise InputError("cannot quantise NaN or infinite weights; find out where they come from")
+
+
+def check_importance(importance: ndarray, shape: tuple[int, ...]) -> None:
+    ours, theirs = importance.shape, shape[max(0, len(shape) - importance.ndim) :]
+    fits = len(ours) == len(theirs) and all(a in (1, b) for a, b in zip(ours, theirs, strict=True))
+    if not fits:
+        raise InputError(f"an importance of the shape {ours} does not fit weights of {shape}")
+    if not (np.isfinite(importance) & (importance >= 0)).all():
+        raise InputError("an importance has to be finite and not negative; ggml gives garbage else")
 
 
 def check_search(fine: Bool[ndarray, "*n"]) -> None:

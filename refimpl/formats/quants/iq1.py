@@ -24,36 +24,33 @@ from numpy import ndarray
 
 from refimpl.formats.quants import grids
 from refimpl.formats.quants.bits import f32, unpack_in_order
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.iq1_encode import encode_iq1_m, encode_iq1_s
 from refimpl.formats.quants.iq23 import look_up, with_high_bits
-from refimpl.formats.quants.k import scale_and_add
 
 Blocks = Shaped[ndarray, "n"]
-Weights = Float32[ndarray, "n 256"]
 
 
 def shifted(
     index: UInt16[ndarray, "n 32"],
     minus: Shaped[ndarray, "n groups"],
     scale: Float32[ndarray, "n subs"],
-    y: Weights,
-) -> None:
-    """y = scale * (q +- 1/8), with the sign of the shift per group of equal size."""
+) -> Parts:
+    """scale * (q +- 1/8), with the sign of the shift per group of equal size."""
     eighths = look_up(grids.IQ1, index) << np.int8(3)
     groups = eighths.reshape(*minus.shape, -1)
     groups += np.where(minus, np.int8(-1), np.int8(1))[..., None]
-    scale_and_add(eighths, scale * np.float32(0.125), None, y)
+    return Parts(eighths, scale * np.float32(0.125))
 
 
-def decode_iq1_s(b: Blocks, y: Weights) -> None:
+def split_iq1_s(b: Blocks) -> Parts:
     qh = b["qh"]
     high = qh[..., None] >> np.array([0, 3, 6, 9], dtype=np.uint16) & np.uint16(7)
     index = b["qs"] | (high << np.uint16(8)).reshape(-1, 32)
     scale = f32((qh >> np.uint16(12) & np.uint16(7)) * np.uint16(2) + np.uint16(1))
-    shifted(index, qh >= 0x8000, f32(b["d"])[:, None] * scale, y)
+    return shifted(index, qh >= 0x8000, f32(b["d"])[:, None] * scale)
 
 
 def split_scales_iq1_m(
@@ -67,12 +64,12 @@ def split_scales_iq1_m(
     return f32(d), threes.reshape(-1, 16)
 
 
-def decode_iq1_m(b: Blocks, y: Weights) -> None:
+def split_iq1_m(b: Blocks) -> Parts:
     d, scale = split_scales_iq1_m(b["scales"])
     nibbles = unpack_in_order(b["qh"], 4)
     index = with_high_bits(b["qs"], nibbles & np.uint8(7))
     odd = f32(scale * np.uint16(2) + np.uint16(1))
-    shifted(index, nibbles >= 8, d[:, None] * odd, y)
+    return shifted(index, nibbles >= 8, d[:, None] * odd)
 
 
 IQ1_S_STRUCT = np.dtype([("d", "<f2"), ("qs", "u1", (32,)), ("qh", "<u2", (8,))])
@@ -81,8 +78,9 @@ IQ1_S = BlockType(
     name="IQ1_S",
     block_size=256,
     dtype=IQ1_S_STRUCT,
-    dequantize=blockwise(decode_iq1_s, 256),
-    quantize=encoder(encode_iq1_s, IQ1_S_STRUCT, needs_importance=True),
+    split=split_iq1_s,
+    dequantize=blockwise(split_iq1_s, 256),
+    quantize=encoder(encode_iq1_s, IQ1_S_STRUCT, 256, needs_importance=True),
     needs_importance=True,
     formula="d * (2 * scale + 1) * (GRID[index] +- 1/8)",
 )
@@ -93,8 +91,9 @@ IQ1_M = BlockType(
     name="IQ1_M",
     block_size=256,
     dtype=IQ1_M_STRUCT,
-    dequantize=blockwise(decode_iq1_m, 256),
-    quantize=encoder(encode_iq1_m, IQ1_M_STRUCT),
+    split=split_iq1_m,
+    dequantize=blockwise(split_iq1_m, 256),
+    quantize=encoder(encode_iq1_m, IQ1_M_STRUCT, 256),
     formula="d * (2 * scale + 1) * (GRID[index] +- 1/8)",
 )
 

@@ -132,7 +132,7 @@ def scale_codes(
     return d, zero_unless(largest > 0, clip(nearest_int(steps), 0, 7))
 
 
-# --- IQ1_S ---
+# IQ1_S
 
 
 def splits_iq1_s(
@@ -185,7 +185,7 @@ def encode_iq1_s(x: Weights, importance: Importance) -> Fields:
     }
 
 
-# --- IQ1_M ---
+# IQ1_M
 
 SHIFTS_IQ1_M = np.array([[1, 1, -1, -1], [1, -1, 1, -1]], dtype=np.float32)
 """The signs of the two halves' shifts under each of the four choices."""

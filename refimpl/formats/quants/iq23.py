@@ -26,7 +26,7 @@ from numpy import ndarray
 
 from refimpl.formats.quants import grids
 from refimpl.formats.quants.bits import f32, unpack_in_order, wide
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.grids import Codebook
@@ -37,11 +37,9 @@ from refimpl.formats.quants.iq23_encode import (
     encode_iq3_s,
     encode_iq3_xxs,
 )
-from refimpl.formats.quants.k import scale_and_add
 from refimpl.formats.quants.signs import ALL_SIGNS, EVEN_SIGNS, apply_signs
 
 Blocks = Shaped[ndarray, "n"]
-Weights = Float32[ndarray, "n 256"]
 
 
 @cache
@@ -70,18 +68,18 @@ def split_signs_and_scale(
     return EVEN_SIGNS.take(sevens).reshape(-1, 32), f32(words >> np.uint32(28))
 
 
-def decode_iq2_xxs(b: Blocks, y: Weights) -> None:
+def split_iq2_xxs(b: Blocks) -> Parts:
     pairs = np.ascontiguousarray(b["qs"]).view("<u4").reshape(-1, 8, 2)
     index = np.ascontiguousarray(pairs[..., 0]).view(np.uint8)
     signs, scale = split_signs_and_scale(pairs[..., 1])
     q = apply_signs(look_up(grids.IQ2_XXS, index), signs)
-    scale_and_add(q, f32(b["d"])[:, None] * (scale + np.float32(0.5)) * np.float32(0.25), None, y)
+    return Parts(q, f32(b["d"])[:, None] * (scale + np.float32(0.5)) * np.float32(0.25))
 
 
-def decode_iq2_xs(b: Blocks, y: Weights) -> None:
+def split_iq2_xs(b: Blocks) -> Parts:
     magnitudes = look_up(grids.IQ2_XS, b["qs"] & np.uint16(511))
     q = apply_signs(magnitudes, EVEN_SIGNS.take(b["qs"] >> np.uint16(9)))
-    scale_and_add(q, _quarter_steps(b), None, y)
+    return Parts(q, _quarter_steps(b))
 
 
 def _quarter_steps(b: Blocks) -> Float32[ndarray, "n 16"]:
@@ -89,24 +87,24 @@ def _quarter_steps(b: Blocks) -> Float32[ndarray, "n 16"]:
     return f32(b["d"])[:, None] * (scale + np.float32(0.5)) * np.float32(0.25)
 
 
-def decode_iq2_s(b: Blocks, y: Weights) -> None:
+def split_iq2_s(b: Blocks) -> Parts:
     index = with_high_bits(b["qs"][:, :32], unpack_in_order(b["qh"], 2))
     q = apply_signs(look_up(grids.IQ2_S, index), ALL_SIGNS.take(b["qs"][:, 32:]))
-    scale_and_add(q, _quarter_steps(b), None, y)
+    return Parts(q, _quarter_steps(b))
 
 
-def decode_iq3_xxs(b: Blocks, y: Weights) -> None:
+def split_iq3_xxs(b: Blocks) -> Parts:
     words = np.ascontiguousarray(b["qs"][:, 64:]).view("<u4")
     signs, scale = split_signs_and_scale(words)
     q = apply_signs(look_up(grids.IQ3_XXS, b["qs"][:, :64]), signs)
-    scale_and_add(q, f32(b["d"])[:, None] * (scale + np.float32(0.5)) * np.float32(0.5), None, y)
+    return Parts(q, f32(b["d"])[:, None] * (scale + np.float32(0.5)) * np.float32(0.5))
 
 
-def decode_iq3_s(b: Blocks, y: Weights) -> None:
+def split_iq3_s(b: Blocks) -> Parts:
     index = with_high_bits(b["qs"], unpack_in_order(b["qh"], 1))
     q = apply_signs(look_up(grids.IQ3_S, index), ALL_SIGNS.take(b["signs"]))
     scale = unpack_in_order(b["scales"], 4) << np.uint8(1) | np.uint8(1)
-    scale_and_add(q, f32(b["d"])[:, None] * scale, None, y)
+    return Parts(q, f32(b["d"])[:, None] * scale)
 
 
 IQ2_XXS_STRUCT = np.dtype([("d", "<f2"), ("qs", "<u2", (32,))])
@@ -115,8 +113,9 @@ IQ2_XXS = BlockType(
     name="IQ2_XXS",
     block_size=256,
     dtype=IQ2_XXS_STRUCT,
-    dequantize=blockwise(decode_iq2_xxs, 256),
-    quantize=encoder(encode_iq2_xxs, IQ2_XXS_STRUCT, needs_importance=True),
+    split=split_iq2_xxs,
+    dequantize=blockwise(split_iq2_xxs, 256),
+    quantize=encoder(encode_iq2_xxs, IQ2_XXS_STRUCT, 256, needs_importance=True),
     needs_importance=True,
     formula="d * (scale + 1/2) / 4 * +-GRID[index]",
 )
@@ -127,8 +126,9 @@ IQ2_XS = BlockType(
     name="IQ2_XS",
     block_size=256,
     dtype=IQ2_XS_STRUCT,
-    dequantize=blockwise(decode_iq2_xs, 256),
-    quantize=encoder(encode_iq2_xs, IQ2_XS_STRUCT, needs_importance=True),
+    split=split_iq2_xs,
+    dequantize=blockwise(split_iq2_xs, 256),
+    quantize=encoder(encode_iq2_xs, IQ2_XS_STRUCT, 256, needs_importance=True),
     needs_importance=True,
     formula="d * (scale + 1/2) / 4 * +-GRID[index]",
 )
@@ -139,8 +139,9 @@ IQ3_XXS = BlockType(
     name="IQ3_XXS",
     block_size=256,
     dtype=IQ3_XXS_STRUCT,
-    dequantize=blockwise(decode_iq3_xxs, 256),
-    quantize=encoder(encode_iq3_xxs, IQ3_XXS_STRUCT),
+    split=split_iq3_xxs,
+    dequantize=blockwise(split_iq3_xxs, 256),
+    quantize=encoder(encode_iq3_xxs, IQ3_XXS_STRUCT, 256),
     formula="d * (scale + 1/2) / 2 * +-GRID[index]",
 )
 
@@ -158,8 +159,9 @@ IQ3_S = BlockType(
     name="IQ3_S",
     block_size=256,
     dtype=IQ3_S_STRUCT,
-    dequantize=blockwise(decode_iq3_s, 256),
-    quantize=encoder(encode_iq3_s, IQ3_S_STRUCT),
+    split=split_iq3_s,
+    dequantize=blockwise(split_iq3_s, 256),
+    quantize=encoder(encode_iq3_s, IQ3_S_STRUCT, 256),
     formula="d * (1 + 2 * scale) * +-GRID[index]",
 )
 
@@ -171,8 +173,9 @@ IQ2_S = BlockType(
     name="IQ2_S",
     block_size=256,
     dtype=IQ2_S_STRUCT,
-    dequantize=blockwise(decode_iq2_s, 256),
-    quantize=encoder(encode_iq2_s, IQ2_S_STRUCT),
+    split=split_iq2_s,
+    dequantize=blockwise(split_iq2_s, 256),
+    quantize=encoder(encode_iq2_s, IQ2_S_STRUCT, 256),
     formula="d * (scale + 1/2) / 4 * +-GRID[index]",
 )
 

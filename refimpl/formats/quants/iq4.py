@@ -16,16 +16,15 @@ The 6-bit scale of sub-block i, less 32: low four bits in nibble i of `scales_l`
 """
 
 import numpy as np
-from jaxtyping import Float32, Int8, Shaped, UInt8
+from jaxtyping import Int8, Shaped, UInt8
 from numpy import ndarray
 
 from refimpl.formats.quants.bits import f32, unpack_in_order, unpack_striped
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.iq4_encode import encode_iq4_nl, encode_iq4_xs
 from refimpl.formats.quants.iq4_values import VALUES
-from refimpl.formats.quants.k import scale_and_add
 
 Blocks = Shaped[ndarray, "n"]
 
@@ -34,8 +33,8 @@ def values(qs: UInt8[ndarray, "n bytes"]) -> Int8[ndarray, "n weights"]:
     return VALUES.take(unpack_striped(qs, 4, run=16))
 
 
-def decode_iq4_nl(b: Blocks, y: Float32[ndarray, "n 32"]) -> None:
-    np.multiply(values(b["qs"]), f32(b["d"])[:, None], out=y)
+def split_iq4_nl(b: Blocks) -> Parts:
+    return Parts(values(b["qs"]), f32(b["d"])[:, None])
 
 
 def scales_iq4_xs(b: Blocks) -> Int8[ndarray, "n 8"]:
@@ -45,8 +44,8 @@ def scales_iq4_xs(b: Blocks) -> Int8[ndarray, "n 8"]:
     return scale
 
 
-def decode_iq4_xs(b: Blocks, y: Float32[ndarray, "n 256"]) -> None:
-    scale_and_add(values(b["qs"]), f32(scales_iq4_xs(b)) * f32(b["d"])[:, None], None, y)
+def split_iq4_xs(b: Blocks) -> Parts:
+    return Parts(values(b["qs"]), f32(scales_iq4_xs(b)) * f32(b["d"])[:, None])
 
 
 IQ4_NL_STRUCT = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])
@@ -55,8 +54,9 @@ IQ4_NL = BlockType(
     name="IQ4_NL",
     block_size=32,
     dtype=IQ4_NL_STRUCT,
-    dequantize=blockwise(decode_iq4_nl, 32),
-    quantize=encoder(encode_iq4_nl, IQ4_NL_STRUCT),
+    split=split_iq4_nl,
+    dequantize=blockwise(split_iq4_nl, 32),
+    quantize=encoder(encode_iq4_nl, IQ4_NL_STRUCT, 32),
     formula="d * VALUES[q]",
 )
 
@@ -68,8 +68,9 @@ IQ4_XS = BlockType(
     name="IQ4_XS",
     block_size=256,
     dtype=IQ4_XS_STRUCT,
-    dequantize=blockwise(decode_iq4_xs, 256),
-    quantize=encoder(encode_iq4_xs, IQ4_XS_STRUCT),
+    split=split_iq4_xs,
+    dequantize=blockwise(split_iq4_xs, 256),
+    quantize=encoder(encode_iq4_xs, IQ4_XS_STRUCT, 256),
     formula="(d * (scale - 32)) * VALUES[q]",
 )
 

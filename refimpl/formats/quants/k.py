@@ -25,7 +25,7 @@ from jaxtyping import Float32, Shaped, UInt8
 from numpy import ndarray
 
 from refimpl.formats.quants.bits import as_words, every_byte, f32, unpack_striped
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.k_encode import (
@@ -38,27 +38,13 @@ from refimpl.formats.quants.k_encode import (
 )
 
 Blocks = Shaped[ndarray, "n"]
-Weights = Float32[ndarray, "n 256"]
 
 
-def scale_and_add(
-    q: Shaped[ndarray, "n 256"],
-    scale: Float32[ndarray, "n subs"],
-    minimum: Float32[ndarray, "n subs"] | None,
-    y: Weights,
-) -> None:
-    """y = scale * q - minimum, each sub-block with its own two numbers."""
-    rows = y.reshape(scale.size, -1)  # one sub-block a row
-    np.multiply(q.reshape(rows.shape), scale.reshape(-1, 1), out=rows)
-    if minimum is not None:
-        rows -= minimum.reshape(-1, 1)
-
-
-def decode_q2_k(b: Blocks, y: Weights) -> None:
+def split_q2_k(b: Blocks) -> Parts:
     """scales, one byte per sub-block: low four bits scale, high four bits minimum."""
     scale = f32(b["scales"] & 15) * f32(b["d"])[:, None]
     minimum = f32(b["scales"] >> 4) * f32(b["dmin"])[:, None]
-    scale_and_add(unpack_striped(b["qs"], 2, run=32), scale, minimum, y)
+    return Parts(unpack_striped(b["qs"], 2, run=32), scale, minimum)
 
 
 def scales_q3_k(scales: UInt8[ndarray, "n 12"]) -> UInt8[ndarray, "n 16"]:
@@ -72,12 +58,12 @@ def scales_q3_k(scales: UInt8[ndarray, "n 12"]) -> UInt8[ndarray, "n 16"]:
     return joined
 
 
-def decode_q3_k(b: Blocks, y: Weights) -> None:
+def split_q3_k(b: Blocks) -> Parts:
     """hmask holds the third bit of each weight; a zero there subtracts 4."""
     high = unpack_striped(b["hmask"], 1, run=32, at=2)
     q = (unpack_striped(b["qs"], 2, run=32) | high).view(np.int8) - np.int8(4)
     scale = f32(scales_q3_k(b["scales"]).view(np.int8) - np.int8(32)) * f32(b["d"])[:, None]
-    scale_and_add(q, scale, None, y)
+    return Parts(q, scale)
 
 
 def scales_q4_k(
@@ -101,23 +87,23 @@ def _scaled_q4_k(b: Blocks) -> tuple[Float32[ndarray, "n 8"], Float32[ndarray, "
     return f32(scale) * f32(b["d"])[:, None], f32(minimum) * f32(b["dmin"])[:, None]
 
 
-def decode_q4_k(b: Blocks, y: Weights) -> None:
-    scale_and_add(unpack_striped(b["qs"], 4, run=32), *_scaled_q4_k(b), y)
+def split_q4_k(b: Blocks) -> Parts:
+    return Parts(unpack_striped(b["qs"], 4, run=32), *_scaled_q4_k(b))
 
 
-def decode_q5_k(b: Blocks, y: Weights) -> None:
+def split_q5_k(b: Blocks) -> Parts:
     high = unpack_striped(b["qh"], 1, run=32, at=4)
-    scale_and_add(unpack_striped(b["qs"], 4, run=32) | high, *_scaled_q4_k(b), y)
+    return Parts(unpack_striped(b["qs"], 4, run=32) | high, *_scaled_q4_k(b))
 
 
-def decode_q6_k(b: Blocks, y: Weights) -> None:
+def split_q6_k(b: Blocks) -> Parts:
     high = unpack_striped(b["qh"], 2, run=32, at=4)
     q = (unpack_striped(b["ql"], 4, run=64) | high).view(np.int8) - np.int8(32)
-    scale_and_add(q, f32(b["scales"]) * f32(b["d"])[:, None], None, y)
+    return Parts(q, f32(b["scales"]) * f32(b["d"])[:, None])
 
 
-def decode_q8_k(b: Blocks, y: Weights) -> None:
-    np.multiply(b["qs"], b["d"][:, None], out=y)
+def split_q8_k(b: Blocks) -> Parts:
+    return Parts(b["qs"], b["d"][:, None])
 
 
 Q2_K_STRUCT = np.dtype(
@@ -128,8 +114,9 @@ Q2_K = BlockType(
     name="Q2_K",
     block_size=256,
     dtype=Q2_K_STRUCT,
-    dequantize=blockwise(decode_q2_k, 256),
-    quantize=encoder(encode_q2_k, Q2_K_STRUCT),
+    split=split_q2_k,
+    dequantize=blockwise(split_q2_k, 256),
+    quantize=encoder(encode_q2_k, Q2_K_STRUCT, 256),
     formula="(d * scale) * q - dmin * minimum",
 )
 
@@ -141,8 +128,9 @@ Q3_K = BlockType(
     name="Q3_K",
     block_size=256,
     dtype=Q3_K_STRUCT,
-    dequantize=blockwise(decode_q3_k, 256),
-    quantize=encoder(encode_q3_k, Q3_K_STRUCT),
+    split=split_q3_k,
+    dequantize=blockwise(split_q3_k, 256),
+    quantize=encoder(encode_q3_k, Q3_K_STRUCT, 256),
     formula="(d * (scale - 32)) * (q - 4)",
 )
 
@@ -154,8 +142,9 @@ Q4_K = BlockType(
     name="Q4_K",
     block_size=256,
     dtype=Q4_K_STRUCT,
-    dequantize=blockwise(decode_q4_k, 256),
-    quantize=encoder(encode_q4_k, Q4_K_STRUCT),
+    split=split_q4_k,
+    dequantize=blockwise(split_q4_k, 256),
+    quantize=encoder(encode_q4_k, Q4_K_STRUCT, 256),
     formula="(d * scale) * q - dmin * minimum",
 )
 
@@ -173,8 +162,9 @@ Q5_K = BlockType(
     name="Q5_K",
     block_size=256,
     dtype=Q5_K_STRUCT,
-    dequantize=blockwise(decode_q5_k, 256),
-    quantize=encoder(encode_q5_k, Q5_K_STRUCT),
+    split=split_q5_k,
+    dequantize=blockwise(split_q5_k, 256),
+    quantize=encoder(encode_q5_k, Q5_K_STRUCT, 256),
     formula="(d * scale) * q - dmin * minimum",
 )
 
@@ -186,8 +176,9 @@ Q6_K = BlockType(
     name="Q6_K",
     block_size=256,
     dtype=Q6_K_STRUCT,
-    dequantize=blockwise(decode_q6_k, 256),
-    quantize=encoder(encode_q6_k, Q6_K_STRUCT),
+    split=split_q6_k,
+    dequantize=blockwise(split_q6_k, 256),
+    quantize=encoder(encode_q6_k, Q6_K_STRUCT, 256),
     formula="(d * scale) * (q - 32)",
 )
 
@@ -197,8 +188,9 @@ Q8_K = BlockType(
     name="Q8_K",
     block_size=256,
     dtype=Q8_K_STRUCT,
-    dequantize=blockwise(decode_q8_k, 256),
-    quantize=encoder(encode_q8_k, Q8_K_STRUCT),
+    split=split_q8_k,
+    dequantize=blockwise(split_q8_k, 256),
+    quantize=encoder(encode_q8_k, Q8_K_STRUCT, 256),
     formula="d * q",
 )
 

@@ -76,7 +76,7 @@ def two_bits(q: Quants) -> UInt8[ndarray, "n 64"]:
     return pack_striped(u8(q), 2, run=32)
 
 
-# --- Q2_K ---
+# Q2_K
 
 
 def encode_q2_k(x: Weights, importance: Importance) -> Fields:
@@ -130,7 +130,7 @@ def _weighted(
     return d, dmin, codes.T, minima.T, rows(q)
 
 
-# --- Q3_K ---
+# Q3_K
 
 
 def encode_q3_k(x: Weights, importance: Importance) -> Fields:
@@ -170,7 +170,7 @@ def scales_q3_k(codes: UInt8[ndarray, "n 16"]) -> UInt8[ndarray, "n 12"]:
     return np.concatenate([low, pack_striped(codes >> np.uint8(4), 2, run=4)], axis=1)
 
 
-# --- Q4_K and Q5_K ---
+# Q4_K and Q5_K
 
 
 def encode_q4_k(x: Weights, importance: Importance) -> Fields:
@@ -227,7 +227,7 @@ def scales_q4_k(
     return np.concatenate([a, b, c], axis=1)
 
 
-# --- Q6_K and Q8_K ---
+# Q6_K and Q8_K
 
 
 def encode_q6_k(x: Weights, importance: Importance) -> Fields:

@@ -19,11 +19,11 @@ minimum.  Nothing here rounds but the last operations: one product, or a product
 """
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from refimpl.formats.quants.bits import f32, unpack_in_order, unpack_striped
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.legacy_encode import (
@@ -37,7 +37,6 @@ from refimpl.formats.quants.legacy_encode import (
 )
 
 Blocks = Shaped[ndarray, "n"]
-Weights = Float32[ndarray, "n 32"]
 
 
 def five_bits(b: Blocks) -> UInt8[ndarray, "n 32"]:
@@ -46,27 +45,25 @@ def five_bits(b: Blocks) -> UInt8[ndarray, "n 32"]:
     return q
 
 
-def decode_q4_0(b: Blocks, y: Weights) -> None:
+def split_q4_0(b: Blocks) -> Parts:
     q = unpack_striped(b["qs"], 4, run=16).view(np.int8) - np.int8(8)
-    np.multiply(q, f32(b["d"])[:, None], out=y)
+    return Parts(q, f32(b["d"])[:, None])
 
 
-def decode_q4_1(b: Blocks, y: Weights) -> None:
-    np.multiply(unpack_striped(b["qs"], 4, run=16), f32(b["d"])[:, None], out=y)
-    y += f32(b["m"])[:, None]
+def split_q4_1(b: Blocks) -> Parts:
+    return Parts(unpack_striped(b["qs"], 4, run=16), f32(b["d"])[:, None], -f32(b["m"])[:, None])
 
 
-def decode_q5_0(b: Blocks, y: Weights) -> None:
-    np.multiply(five_bits(b).view(np.int8) - np.int8(16), f32(b["d"])[:, None], out=y)
+def split_q5_0(b: Blocks) -> Parts:
+    return Parts(five_bits(b).view(np.int8) - np.int8(16), f32(b["d"])[:, None])
 
 
-def decode_q5_1(b: Blocks, y: Weights) -> None:
-    np.multiply(five_bits(b), f32(b["d"])[:, None], out=y)
-    y += f32(b["m"])[:, None]
+def split_q5_1(b: Blocks) -> Parts:
+    return Parts(five_bits(b), f32(b["d"])[:, None], -f32(b["m"])[:, None])
 
 
-def decode_q8(b: Blocks, y: Weights) -> None:
-    np.multiply(b["qs"], f32(b["d"])[:, None], out=y)
+def split_q8(b: Blocks) -> Parts:
+    return Parts(b["qs"], f32(b["d"])[:, None])
 
 
 Q4_0_STRUCT = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])
@@ -75,8 +72,9 @@ Q4_0 = BlockType(
     name="Q4_0",
     block_size=32,
     dtype=Q4_0_STRUCT,
-    dequantize=blockwise(decode_q4_0, 32),
-    quantize=encoder(encode_q4_0, Q4_0_STRUCT, weigh=row_error_weights),
+    split=split_q4_0,
+    dequantize=blockwise(split_q4_0, 32),
+    quantize=encoder(encode_q4_0, Q4_0_STRUCT, 32, weigh=row_error_weights),
     formula="d * (q - 8)",
 )
 
@@ -86,8 +84,9 @@ Q4_1 = BlockType(
     name="Q4_1",
     block_size=32,
     dtype=Q4_1_STRUCT,
-    dequantize=blockwise(decode_q4_1, 32),
-    quantize=encoder(encode_q4_1, Q4_1_STRUCT, weigh=row_error_weights),
+    split=split_q4_1,
+    dequantize=blockwise(split_q4_1, 32),
+    quantize=encoder(encode_q4_1, Q4_1_STRUCT, 32, weigh=row_error_weights),
     formula="d * q + m",
 )
 
@@ -97,8 +96,9 @@ Q5_0 = BlockType(
     name="Q5_0",
     block_size=32,
     dtype=Q5_0_STRUCT,
-    dequantize=blockwise(decode_q5_0, 32),
-    quantize=encoder(encode_q5_0, Q5_0_STRUCT, weigh=row_error_weights),
+    split=split_q5_0,
+    dequantize=blockwise(split_q5_0, 32),
+    quantize=encoder(encode_q5_0, Q5_0_STRUCT, 32, weigh=row_error_weights),
     formula="d * (q - 16)",
 )
 
@@ -108,8 +108,9 @@ Q5_1 = BlockType(
     name="Q5_1",
     block_size=32,
     dtype=Q5_1_STRUCT,
-    dequantize=blockwise(decode_q5_1, 32),
-    quantize=encoder(encode_q5_1, Q5_1_STRUCT, weigh=row_error_weights),
+    split=split_q5_1,
+    dequantize=blockwise(split_q5_1, 32),
+    quantize=encoder(encode_q5_1, Q5_1_STRUCT, 32, weigh=row_error_weights),
     formula="d * q + m",
 )
 
@@ -119,8 +120,9 @@ Q8_0 = BlockType(
     name="Q8_0",
     block_size=32,
     dtype=Q8_0_STRUCT,
-    dequantize=blockwise(decode_q8, 32),
-    quantize=encoder(encode_q8_0, Q8_0_STRUCT),
+    split=split_q8,
+    dequantize=blockwise(split_q8, 32),
+    quantize=encoder(encode_q8_0, Q8_0_STRUCT, 32),
     formula="d * q",
 )
 
@@ -130,8 +132,9 @@ Q8_1 = BlockType(
     name="Q8_1",
     block_size=32,
     dtype=Q8_1_STRUCT,
-    dequantize=blockwise(decode_q8, 32),
-    quantize=encoder(encode_q8_1, Q8_1_STRUCT),
+    split=split_q8,
+    dequantize=blockwise(split_q8, 32),
+    quantize=encoder(encode_q8_1, Q8_1_STRUCT, 32),
     formula="d * q",
 )
 

@@ -19,11 +19,11 @@ elsewhere, is 240).
 """
 
 import numpy as np
-from jaxtyping import Float32, Int8, Shaped, UInt8
+from jaxtyping import Int8, Shaped, UInt8
 from numpy import ndarray
 
 from refimpl.formats.quants.bits import unpack_striped
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.mx_encode import encode_mxfp4, encode_nvfp4
@@ -36,13 +36,12 @@ def e2m1(packed: UInt8[ndarray, "n bytes"], run: int) -> Int8[ndarray, "n weight
     return E2M1_DOUBLED.take(unpack_striped(packed, 4, run=run))
 
 
-def decode_mxfp4(b: Blocks, y: Float32[ndarray, "n 32"]) -> None:
-    np.multiply(e2m1(b["qs"], run=16), e8m0_halved()[b["e"]][:, None], out=y)
+def split_mxfp4(b: Blocks) -> Parts:
+    return Parts(e2m1(b["qs"], run=16), e8m0_halved()[b["e"]][:, None])
 
 
-def decode_nvfp4(b: Blocks, y: Float32[ndarray, "n 64"]) -> None:
-    q = e2m1(b["qs"], run=8).reshape(-1, 16)  # one group a row
-    np.multiply(q, ue4m3_halved()[b["d"]].reshape(-1, 1), out=y.reshape(q.shape))
+def split_nvfp4(b: Blocks) -> Parts:
+    return Parts(e2m1(b["qs"], run=8), ue4m3_halved()[b["d"]])
 
 
 MXFP4_STRUCT = np.dtype([("e", "u1"), ("qs", "u1", (16,))])
@@ -51,8 +50,9 @@ MXFP4 = BlockType(
     name="MXFP4",
     block_size=32,
     dtype=MXFP4_STRUCT,
-    dequantize=blockwise(decode_mxfp4, 32),
-    quantize=encoder(encode_mxfp4, MXFP4_STRUCT),
+    split=split_mxfp4,
+    dequantize=blockwise(split_mxfp4, 32),
+    quantize=encoder(encode_mxfp4, MXFP4_STRUCT, 32),
     formula="2**(e - 128) * (2 * E2M1)",
 )
 
@@ -62,8 +62,9 @@ NVFP4 = BlockType(
     name="NVFP4",
     block_size=64,
     dtype=NVFP4_STRUCT,
-    dequantize=blockwise(decode_nvfp4, 64),
-    quantize=encoder(encode_nvfp4, NVFP4_STRUCT),
+    split=split_nvfp4,
+    dequantize=blockwise(split_nvfp4, 64),
+    quantize=encoder(encode_nvfp4, NVFP4_STRUCT, 64),
     formula="(d / 2) * (2 * E2M1)",
 )
 

@@ -21,7 +21,7 @@ from refimpl.formats.quants.block import BlockType
 
 def _widen(values: ndarray) -> Float32[ndarray, "*blocks 1"]:
     with np.errstate(all="ignore"):
-        return values.astype(np.float32)[..., None]
+        return values.astype(np.float32, copy=False)[..., None]
 
 
 @cache
@@ -37,7 +37,7 @@ def _widen_f16(values: ndarray) -> Float32[ndarray, "*blocks 1"]:
 def _plain(id: int, name: str, dtype: np.dtype) -> BlockType:
     def store(
         weights: Float32[ndarray, "*blocks 1"],
-        importance: Float32[ndarray, "*some 1"] | None = None,
+        importance: Float32[ndarray, "..."] | None = None,
     ) -> ndarray:
         with np.errstate(all="ignore"):
             return weights[..., 0].astype(dtype)

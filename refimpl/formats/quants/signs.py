@@ -4,9 +4,9 @@ A bit of 1 is a minus.  The `S` formats store all eight bits.  The `XXS` and `XS
 seven and choose the quantised values so that the number of minus signs is even: the eighth bit is
 the parity of the others (ksigns_iq2xs in ggml-common.h).
 
->>> apply_signs(np.array([[1, 2, 3, 4, 5, 6, 7, 8]], np.int8), ALL_SIGNS[[0b11]])
+>>> apply_signs(np.array([[1, 2, 3, 4, 5, 6, 7, 8]], np.int8), ALL_SIGNS[[[0b11]]])
 array([[-1, -2,  3,  4,  5,  6,  7,  8]], dtype=int8)
->>> apply_signs(np.array([[1, 2, 3, 4, 5, 6, 7, 8]], np.int8), EVEN_SIGNS[[1]])
+>>> apply_signs(np.array([[1, 2, 3, 4, 5, 6, 7, 8]], np.int8), EVEN_SIGNS[[[1]]])
 array([[-1,  2,  3,  4,  5,  6,  7, -8]], dtype=int8)
 """
 

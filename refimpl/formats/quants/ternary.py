@@ -18,11 +18,11 @@ bytes hold weights 0..159, 16 bytes hold 160..239, and the four of `qh` (four tr
 """
 
 import numpy as np
-from jaxtyping import Float32, Int8, Shaped, UInt8
+from jaxtyping import Int8, Shaped, UInt8
 from numpy import ndarray
 
 from refimpl.formats.quants.bits import f32, unpack_in_order, unpack_striped
-from refimpl.formats.quants.block import BlockType
+from refimpl.formats.quants.block import BlockType, Parts
 from refimpl.formats.quants.chunks import blockwise
 from refimpl.formats.quants.encode import encoder
 from refimpl.formats.quants.ternary_encode import (
@@ -35,19 +35,18 @@ from refimpl.formats.quants.ternary_encode import (
 Blocks = Shaped[ndarray, "n"]
 
 
-def decode_q1_0(b: Blocks, y: Float32[ndarray, "n 128"]) -> None:
-    sign = (unpack_in_order(b["qs"], 1) << np.uint8(1)).view(np.int8) - np.int8(1)
-    np.multiply(sign, f32(b["d"])[:, None], out=y)
+def split_q1_0(b: Blocks) -> Parts:
+    sign = unpack_in_order(b["qs"], 1, at=1).view(np.int8) - np.int8(1)
+    return Parts(sign, f32(b["d"])[:, None])
 
 
-def decode_q2_0(b: Blocks, y: Float32[ndarray, "n 64"]) -> None:
-    q = unpack_in_order(b["qs"], 2).view(np.int8) - np.int8(1)
-    np.multiply(q, f32(b["d"])[:, None], out=y)
+def split_q2_0(b: Blocks) -> Parts:
+    return Parts(unpack_in_order(b["qs"], 2).view(np.int8) - np.int8(1), f32(b["d"])[:, None])
 
 
-def decode_tq2_0(b: Blocks, y: Float32[ndarray, "n 256"]) -> None:
+def split_tq2_0(b: Blocks) -> Parts:
     q = unpack_striped(b["qs"], 2, run=32).view(np.int8) - np.int8(1)
-    np.multiply(q, f32(b["d"])[:, None], out=y)
+    return Parts(q, f32(b["d"])[:, None])
 
 
 def unpack_trits(packed: UInt8[ndarray, "n run"], digits: int) -> Int8[ndarray, "n trits"]:
@@ -62,10 +61,10 @@ def unpack_trits(packed: UInt8[ndarray, "n run"], digits: int) -> Int8[ndarray, 
     return (q > 85).view(np.int8) - (q < 171).view(np.int8)
 
 
-def decode_tq1_0(b: Blocks, y: Float32[ndarray, "n 256"]) -> None:
+def split_tq1_0(b: Blocks) -> Parts:
     pieces = (b["qs"][:, :32], 5), (b["qs"][:, 32:], 5), (b["qh"], 4)
     q = np.concatenate([unpack_trits(packed, digits) for packed, digits in pieces], axis=1)
-    np.multiply(q, f32(b["d"])[:, None], out=y)
+    return Parts(q, f32(b["d"])[:, None])
 
 
 TQ1_0_STRUCT = np.dtype([("qs", "u1", (48,)), ("qh", "u1", (4,)), ("d", "<f2")])
@@ -74,8 +73,9 @@ TQ1_0 = BlockType(
     name="TQ1_0",
     block_size=256,
     dtype=TQ1_0_STRUCT,
-    dequantize=blockwise(decode_tq1_0, 256),
-    quantize=encoder(encode_tq1_0, TQ1_0_STRUCT),
+    split=split_tq1_0,
+    dequantize=blockwise(split_tq1_0, 256),
+    quantize=encoder(encode_tq1_0, TQ1_0_STRUCT, 256),
     formula="d * trit",
 )
 
@@ -85,8 +85,9 @@ TQ2_0 = BlockType(
     name="TQ2_0",
     block_size=256,
     dtype=TQ2_0_STRUCT,
-    dequantize=blockwise(decode_tq2_0, 256),
-    quantize=encoder(encode_tq2_0, TQ2_0_STRUCT),
+    split=split_tq2_0,
+    dequantize=blockwise(split_tq2_0, 256),
+    quantize=encoder(encode_tq2_0, TQ2_0_STRUCT, 256),
     formula="d * (q - 1)",
 )
 
@@ -96,8 +97,9 @@ Q1_0 = BlockType(
     name="Q1_0",
     block_size=128,
     dtype=Q1_0_STRUCT,
-    dequantize=blockwise(decode_q1_0, 128),
-    quantize=encoder(encode_q1_0, Q1_0_STRUCT),
+    split=split_q1_0,
+    dequantize=blockwise(split_q1_0, 128),
+    quantize=encoder(encode_q1_0, Q1_0_STRUCT, 128),
     formula="d * (2 * q - 1)",
 )
 
@@ -107,8 +109,9 @@ Q2_0 = BlockType(
     name="Q2_0",
     block_size=64,
     dtype=Q2_0_STRUCT,
-    dequantize=blockwise(decode_q2_0, 64),
-    quantize=encoder(encode_q2_0, Q2_0_STRUCT),
+    split=split_q2_0,
+    dequantize=blockwise(split_q2_0, 64),
+    quantize=encoder(encode_q2_0, Q2_0_STRUCT, 64),
     formula="d * (q - 1)",
 )
 

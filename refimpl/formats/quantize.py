@@ -30,9 +30,9 @@ from numpy import ndarray
 from refimpl.errors import InputError
 from refimpl.formats.gguf import GGUF, Deferred, TensorInfo, write_gguf
 from refimpl.formats.quants import BlockType, Packed, Tensor, block_type
+from refimpl.formats.quants.mixture_rules import ModelFacts
 from refimpl.formats.quants.mixtures import (
     FILE_TYPES,
-    ModelFacts,
     file_type,
     kind_of,
     mixture,
@@ -151,7 +151,8 @@ def _queued(
 def _importance_of(info: TensorInfo, given: ndarray | None) -> ndarray | None:
     """[experts or 1, columns], or an error if it does not fit the tensor.
 
-    An importance of the embeddings that does not fit is ignored, as llama.cpp does: it counts tokens.
+    An importance of the embeddings that does not fit is ignored, as llama.cpp does: it counts
+    tokens.
     """
     columns = info.shape[-1]
     experts = info.shape[-3] if len(info.shape) > 2 else 1
