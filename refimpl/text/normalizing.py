@@ -5,7 +5,7 @@ characters write the space as U+2581; sentencepiece can also fold runs of spaces
 is a tuple of strings, so that a file can hold it.
 
 Sources: Unicode Standard Annex 15 for the four normal forms; `NormalizerSpec` of sentencepiece for
-"squeeze" (its `remove_extra_whitespaces`).
+"squeeze", its `remove_extra_whitespaces`, which at the end of a text removes U+2581 as well.
 
 >>> normalize("  two   words ", (("squeeze",), ("replace", " ", "▁")))
 'two▁words'
@@ -33,7 +33,7 @@ def normalize(text: str, steps: Sequence[tuple[str, ...]]) -> str:
             case ("replace", old, new):
                 text = text.replace(old, new)
             case ("squeeze",):
-                text = re.sub(" +", " ", text.strip(" "))
+                text = re.sub(" +", " ", text.lstrip(" ").rstrip(" ▁"))
             case (form,):
                 text = to_normal_form(UNICODE_FORMS[form], text)
     return text

@@ -14,13 +14,14 @@ Invariant: unless a behaviour is "removed", the words joined are the text.
 ['3', ' dogs!']
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from refimpl.text.errors import TokenizerError
+from refimpl.text.memory import Memory
 
 if TYPE_CHECKING:
     from regex import Pattern
@@ -94,6 +95,20 @@ def cut(text: str, splits: Sequence[Split]) -> list[str]:
     for split in splits:
         pieces = list(chain.from_iterable(map(split, pieces)))
     return pieces
+
+
+class Cutter:
+    """`cut` for many texts: all splits but the first see words, and remember them."""
+
+    def __init__(self, splits: Sequence[Split]) -> None:
+        self.first = splits[:1]
+        self.later: list[Memory[str]] = [Memory(split) for split in splits[1:]]
+
+    def __call__(self, text: str) -> list[str]:
+        pieces: Iterable[str] = cut(text, self.first)
+        for memory in self.later:
+            pieces = chain.from_iterable(map(memory.__getitem__, pieces))
+        return list(pieces)
 
 
 @cache

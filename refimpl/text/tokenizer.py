@@ -28,7 +28,7 @@ from refimpl.text.chat import ChatTemplate
 from refimpl.text.defusing import Defuser, reveal
 from refimpl.text.normalizing import normalize
 from refimpl.text.specials import Specials
-from refimpl.text.splitting import cut
+from refimpl.text.splitting import Cutter
 from refimpl.text.spm import word_boundary, words
 from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary
 from refimpl.text.words import WordEncoder
@@ -83,7 +83,7 @@ class Tokenizer:
         text = self.prefixed(normalize(text, self.vocabulary.normalizer), at_start=at_start)
         if self.boundary is not None:
             return words(text, self.boundary)
-        return cut(text, self.vocabulary.splits)
+        return self.cutter(text)
 
     def prefixed(self, text: str, *, at_start: bool) -> str:
         """A space in front makes a word at the start of a text the same token as inside it."""
@@ -203,6 +203,10 @@ class Tokenizer:
     @cached_property
     def word_encoder(self) -> WordEncoder:
         return WordEncoder(self.vocabulary)
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        return Cutter(self.vocabulary.splits)
 
     @cached_property
     def boundary(self) -> Pattern[str] | None:

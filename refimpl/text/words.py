@@ -1,7 +1,6 @@
 """From a word to its token ids: merge, look up, and spell out what is no token.
 
-What no token covers is spelt byte by byte (`<0xE6>`) or becomes the unknown token.  Text has few
-distinct words, so the ids of each are remembered.
+What no token covers is spelt byte by byte (`<0xE6>`) or becomes the unknown token.
 
 >>> v = Vocabulary(alphabet="characters", merge_by="score", fuse_unknown=True, unknown_id=0,
 ...                tokens=("<unk>", "a", "b", "ab"), types=(2, 1, 1, 1), scores=(0.0,) * 4)
@@ -15,6 +14,7 @@ from itertools import chain, groupby
 from refimpl.errors import InputError
 from refimpl.text.alphabet import spell
 from refimpl.text.bpe import cost_by_rank
+from refimpl.text.memory import Memory
 from refimpl.text.merging import Cost, merge
 from refimpl.text.spm import cost_by_score
 from refimpl.text.vocabulary import TokenType, Vocabulary
@@ -22,24 +22,6 @@ from refimpl.text.vocabulary import TokenType, Vocabulary
 MARKERS = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED, TokenType.BYTE)
 """Types that text never becomes by its spelling; `refimpl.text.specials` is where markers come
 from."""
-
-
-class Memory(dict[str, tuple[int, ...]]):
-    """Ids of the words met so far.  Full, it forgets everything; long words are not remembered."""
-
-    CAPACITY = 1 << 16
-    LONGEST = 64
-
-    def __init__(self, encode: Callable[[str], Iterable[int]]) -> None:
-        self.encode = encode
-
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        ids = tuple(self.encode(word))
-        if len(word) <= self.LONGEST:
-            if len(self) >= self.CAPACITY:
-                self.clear()
-            self[word] = ids
-        return ids
 
 
 class WordEncoder:
@@ -53,7 +35,7 @@ class WordEncoder:
             del self.ids[marker]
         bytes_ = vocabulary.texts_of(TokenType.BYTE)
         self.byte_ids = [bytes_.get(f"<0x{byte:02X}>") for byte in range(256)]
-        self.memory = Memory(self.encode_word)
+        self.memory: Memory[int] = Memory(self.encode_word)
 
     def __call__(self, words: Iterable[str]) -> list[int]:
         return list(chain.from_iterable(map(self.memory.__getitem__, words)))

@@ -53,17 +53,23 @@ def test_a_character_model(models):
     assert tokenizer_from_gguf(tokenizer_to_gguf(t)) == t
 
 
-@pytest.mark.external
-@pytest.mark.parametrize("which", [0, 1])
-@given(data=st.data())
-def test_ids_equal_those_of_sentencepiece(data, texts, models, which):
+@pytest.fixture(scope="module", params=[0, 1])
+def both(request, models):
     sentencepiece = pytest.importorskip("sentencepiece")
-    theirs = sentencepiece.SentencePieceProcessor(model_file=str(models[which]))
-    ours = tokenizer_from_sentencepiece(models[which])
+    path = models[request.param]
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    return tokenizer_from_sentencepiece(path), theirs
+
+
+@pytest.mark.external
+@given(data=st.data())
+def test_ids_equal_those_of_sentencepiece(data, texts, both):
+    ours, theirs = both
     text = data.draw(texts)
     ids = theirs.encode(text)
     assert ours.encode(text, add_special=False, parse_special=False) == ids
-    if ours.vocabulary.unknown_id not in ids:
+    # Decoding, theirs also drops spaces that were written U+2581, and shows the unknown as " ⁇ ".
+    if ours.vocabulary.unknown_id not in ids and "▁" not in text:
         assert ours.decode(ids) == theirs.decode(ids)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refimpl.errors import UnsupportedError
 from refimpl.text import TokenizerError
 from refimpl.text.pretokenizers import ROWS, pretokenizer
-from refimpl.text.splitting import ARRANGEMENTS, Split, compiled, cut
+from refimpl.text.splitting import ARRANGEMENTS, Cutter, Split, compiled, cut
 from refimpl.text.strangers import stranger
 
 PATTERNS = [r"\s+", r"[ab]", r" ?\p{L}+", r"(?=\d)", r"(a)(b)?", r"\p{N}{1,3}", r"x"]
@@ -41,6 +41,14 @@ def test_isolate_equals_matches_and_gaps_one_by_one(data, texts):
 def test_the_words_joined_are_the_text(data, texts, row):
     text = data.draw(texts)
     assert "".join(cut(text, row.splits)) == text
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.names[0])
+@given(data=st.data())
+def test_cutter_equals_cut(data, texts, row):
+    cutter = Cutter(row.splits)
+    for text in data.draw(st.lists(texts, max_size=3)):
+        assert cutter(text) == cut(text, row.splits)
 
 
 def test_every_name_has_one_meaning():

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from refimpl.errors import InputError
 from refimpl.text import Tokenizer
 from refimpl.text.alphabet import CHARACTERS, spell, unspell
+from refimpl.text.memory import Memory
 from refimpl.text.spm import word_boundary, words
 from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary
-from refimpl.text.words import Memory, WordEncoder
+from refimpl.text.words import WordEncoder
 
 C, N, U, D = TokenType.CONTROL, TokenType.NORMAL, TokenType.UNKNOWN, TokenType.USER_DEFINED
 
