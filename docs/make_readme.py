@@ -26,7 +26,9 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
         "numerics", "tensor", "norm", "activation", "rope", "attention", "moe", "bounds",
     ],
     "refimpl/formats": [
-        "gguf/__init__", "gguf/reader", "gguf/writer", "quants/block", "safetensors",
+        "gguf/__init__", "gguf/reader", "gguf/writer", "safetensors",
+        "quants/block", "quants/legacy", "quants/k", "quants/iq23", "quants/dot", "quantize",
+        "packings/__init__",
     ],
     "refimpl/text": ["__init__", "merging", "bpe", "spm", "tokenizer", "detokenize", "chat"],
     "refimpl/model": [
@@ -34,6 +36,15 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
         "checkpoint", "huggingface", "huggingface_tensors", "llama2c", "load", "convert",
     ],
     "refimpl/sampling": ["__init__", "params", "truncate", "chain", "philox", "choose"],
+    "refimpl/kv": ["blocks", "lease", "prefix", "hashed", "radix", "tree", "eviction", "paged"],
+    "refimpl/engine": [
+        "core", "request", "scheduler", "policies", "admission", "victims", "batch", "draw",
+        "overlap", "llm",
+    ],
+    "refimpl/grammar": [
+        "__init__", "regex", "fsm", "trie", "masks", "cfg", "shapes", "schema", "machine",
+        "constraint",
+    ],
 }  # fmt: skip
 
 

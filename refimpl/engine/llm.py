@@ -1,0 +1,229 @@
+"""The front door: prompts in, texts out, everything batched.
+
+    llm = LLM(load("model.gguf"))
+    for result in llm.generate(["Once upon", "The cat"], SamplingParams(max_tokens=20), n=2):
+        print([completion.text for completion in result.completions])
+
+A prompt is a text or a list of token ids.  A prompt that cannot be served gets an error of its own;
+the others do not notice.
+
+>>> from refimpl.oracle.models import random_model
+>>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32)
+>>> [a, b] = llm.generate([[1, 2, 3], []], SamplingParams(max_tokens=3, temperature=0.0))
+>>> len(a.completions[0].tokens), a.completions[0].finish
+(3, 'length')
+>>> print(b.completions[0].error)
+request '1' has no tokens: nothing to continue
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal
+
+from refimpl.backend import Backend, ReferenceBackend
+from refimpl.engine.core import Engine
+from refimpl.engine.limits import Limits
+from refimpl.engine.overlap import OverlappedEngine
+from refimpl.engine.policies import Policy
+from refimpl.engine.request import Finish, Request
+from refimpl.engine.scheduler import Scheduler
+from refimpl.engine.step import Output
+from refimpl.engine.text import TextStream
+from refimpl.errors import InputError, RefimplError
+from refimpl.kv.blocks import BlockPool
+from refimpl.kv.hashed import HashedMemory
+from refimpl.kv.lease import Memory
+from refimpl.kv.tree import RadixMemory
+from refimpl.model.config import Config
+from refimpl.model.forward import Model
+from refimpl.model.load import Loaded
+from refimpl.sampling import Sampled, SamplingParams
+from refimpl.text import IncrementalDecoder
+from refimpl.text.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
+CacheKind = Literal["none", "hashed", "radix"]
+MEMORIES: dict[str, type[Memory]] = {"none": Memory, "hashed": HashedMemory, "radix": RadixMemory}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """One sample of one prompt."""
+
+    tokens: list[int]
+    text: str
+    sampled: list[Sampled]
+    finish: str
+    n_cached: int
+    error: RefimplError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A prompt and its n samples.  `scores` are the prompt's own tokens under the model."""
+
+    prompt: list[int]
+    completions: list[Completion]
+    scores: dict[int, Sampled]
+
+
+class LLM:
+    """A model, and an engine that serves it."""
+
+    def __init__(
+        self,
+        model: Loaded | Model,
+        *,
+        tokenizer: Tokenizer | None = None,
+        backend: Backend | None = None,
+        cache: CacheKind = "hashed",
+        block_size: int = 16,
+        n_blocks: int | None = None,
+        n_host_blocks: int = 0,
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        overlap: bool = False,
+    ) -> None:
+        self.model = model.model if isinstance(model, Loaded) else model
+        self.tokenizer = tokenizer
+        if tokenizer is None and isinstance(model, Loaded):
+            self.tokenizer = model.tokenizer
+        n_blocks = n_blocks or default_blocks(self.model.config, block_size)
+        pool = BlockPool(n_blocks=n_blocks, block_size=block_size)
+        host = BlockPool(n_blocks=n_host_blocks, block_size=block_size) if n_host_blocks else None
+        scheduler = Scheduler(MEMORIES[cache](pool, host=host), limits, policy=policy)
+        kind = OverlappedEngine if overlap else Engine
+        self.engine = kind(self.model, backend or ReferenceBackend(), scheduler)
+        self._ids = count()
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        n: int = 1,
+        prompt_logprobs: int | None = None,
+    ) -> list[Result]:
+        """All prompts together; the results in the order of the prompts."""
+        families = self.submit(prompts, params, n=n, prompt_logprobs=prompt_logprobs)
+        texts = {request.id: "" for family in families for request in family}
+        for output in self.outputs(families):
+            texts[output.request.id] += output.text
+        return [self.result(family, texts) for family in families]
+
+    def stream(
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams]
+    ) -> Iterator[tuple[int, Output]]:
+        """News as it comes: the number of the prompt, and what is new of it."""
+        families = self.submit(prompts, params)
+        place = {family[0].id: i for i, family in enumerate(families)}
+        for output in self.outputs(families):
+            yield place[output.request.id], output
+
+    def outputs(self, families: list[list[Request]]) -> Iterator[Output]:
+        """Step until all are served; whoever stops listening stops the work."""
+        try:
+            yield from self.engine.scheduler.take_news()
+            while not self.engine.is_idle:
+                yield from self.engine.step()
+        finally:
+            for request in (request for family in families for request in family):
+                if request.id in self.engine.scheduler.ids:
+                    self.engine.abort(request.id)
+
+    def submit(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        n: int = 1,
+        prompt_logprobs: int | None = None,
+    ) -> list[list[Request]]:
+        """Queue every prompt; one that is refused has its error and is finished."""
+        families = []
+        asked = as_list(prompts)
+        wanted = [params] * len(asked) if isinstance(params, SamplingParams) else list(params)
+        if len(wanted) != len(asked):
+            raise InputError(f"{len(asked)} prompts and {len(wanted)} parameters: give one for all")
+        for prompt, one in zip(asked, wanted, strict=True):
+            family = self.requests(prompt, one, n, prompt_logprobs)
+            try:
+                self.engine.add(family[0])
+            except RefimplError as error:
+                for request in family:
+                    request.error, request.finish = error, Finish.ERROR
+            families.append(family)
+        return families
+
+    def requests(
+        self, prompt: Prompt, params: SamplingParams, n: int, prompt_logprobs: int | None
+    ) -> list[Request]:
+        """n samples: the first, and those to be forked from it."""
+        if n < 1:
+            raise InputError(f"n is {n}: ask for at least one sample")
+        ids = self.encode(prompt)
+        base = str(next(self._ids))
+        family = [
+            Request(
+                id=base if i == 0 else f"{base}.{i}",
+                prompt=tuple(ids),
+                params=params,
+                sample=i,
+                eog_tokens=self.tokenizer.eog_ids if self.tokenizer else frozenset(),
+                context_length=self.model.config.context_length,
+                vocab_size=self.tokenizer.vocab_size if self.tokenizer else None,
+                prompt_logprobs=prompt_logprobs if i == 0 else None,
+                text=self.text_stream(ids, params),
+                is_unborn=i > 0,
+            )
+            for i in range(n)
+        ]
+        family[0].unborn = family[1:]
+        return family
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        if not isinstance(prompt, str):
+            return list(prompt)
+        if self.tokenizer is None:
+            raise InputError("a text needs a tokenizer: give token ids, or LLM(..., tokenizer=...)")
+        return self.tokenizer.encode(prompt)
+
+    def text_stream(self, prompt: list[int], params: SamplingParams) -> TextStream | None:
+        if self.tokenizer is None:
+            return None
+        decoder = IncrementalDecoder(self.tokenizer, skip_special=True)
+        for token in prompt:  # the space at the start of the text is the prompt's own
+            decoder.push(token)
+        return TextStream(decoder, stops=params.stop)
+
+    def result(self, family: list[Request], texts: dict[str, str]) -> Result:
+        completions = [
+            Completion(
+                tokens=request.output,
+                text=texts[request.id],
+                sampled=request.sampled,
+                finish=request.finish.value if request.finish else "",
+                n_cached=request.n_cached,
+                error=request.error,
+            )
+            for request in family
+        ]
+        first = family[0]
+        return Result(
+            prompt=list(first.prompt), completions=completions, scores=first.prompt_scores
+        )
+
+
+def default_blocks(config: Config, block_size: int) -> int:
+    """A gibibyte of float32 keys and values, but no more than four whole contexts."""
+    bytes_per_token = 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim
+    affordable = (1 << 30) // (bytes_per_token * block_size)
+    return max(1, min(affordable, 4 * -(-config.context_length // block_size)))
+
+
+def as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or many: a text is one, and so is a sequence of token ids."""
+    if isinstance(prompts, str) or (prompts and all(isinstance(p, int) for p in prompts)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
