@@ -77,7 +77,7 @@ def reading_path() -> str:
 def first_sentence(file: Path) -> str:
     docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
     paragraph = " ".join(docstring.split("\n\n")[0].split())
-    return re.split(r"(?<=[.:]) (?=[A-Z`])", paragraph)[0].rstrip(":.") + "."
+    return re.split(r"(?<=[.:]) (?=[A-Z`])", paragraph)[0].rstrip(":.").removesuffix("?") + "."
 
 
 def replaced(text: str, marker: str, body: str) -> str:

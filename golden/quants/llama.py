@@ -5,6 +5,7 @@ llama.cpp chooses depends on the names, the metadata and the number of columns, 
 """
 
 import ctypes
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -118,14 +119,21 @@ def importance(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     return {name: rng.random(n).astype(np.float32) for name, n in numbers.items()}
 
 
+@cache
+def no_log() -> object:
+    """A callback that says nothing, kept alive: llama.cpp goes on calling it."""
+    import llama_cpp
+
+    return llama_cpp.llama_log_callback(lambda *_: None)
+
+
 def quantize(
     source: Path, target: Path, file_type: int, importance: dict[str, np.ndarray] | None = None
 ) -> bool:
     """llama_model_quantize; False where it refuses."""
     import llama_cpp
 
-    silent = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
+    llama_cpp.llama_log_set(no_log(), ctypes.c_void_p(0))
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.nthread = file_type, 1
     if importance:
