@@ -6,15 +6,15 @@ code:
 
 1. A row of activations becomes blocks as ggml's reference makes them (`quantize_row_q8_0_ref`,
    `quantize_row_q8_K_ref`): x ~ dx * qx, int8 integers, dx a float16 (Q8_0) or float32 (Q8_K).
-2.  Weights are w = scale * q - minimum (`Parts`).  Cut a row into segments so short that one
-scale of
-   the weights and one of the activations hold throughout.
+2. Weights are w = scale * q - minimum (`Parts`).  Cut a row into segments so short that one scale
+   of the weights and one of the activations hold throughout.
 3. y = sum over segments of  dx * (scale * sum(q * qx) - minimum * sum(qx)).
 
 The inner sums are integers, and exact.  The outer one is taken in float64, segment after segment,
 and rounded to float32 once.  Its value depends on its own row and token alone, so it is the same
-in any batch.  A kernel may add in any order and in float32; `linear` also returns what its error
-bound needs, the sum of the magnitudes of the terms.
+in any batch.  A kernel may add in any order and in float32, and a SIMD kernel turns the partial
+sums of its lanes into floats before they cancel; `linear` also returns what the error bound of all
+of them needs, the sum of the magnitudes of the single products.
 
 ggml pairs the formats of 32 weights with Q8_0 (Q4_1 and Q5_1 with Q8_1, which also rounds dx *
 sum(qx) to float16) and those of 256 with Q8_K: `partner`.  Its x86 kernels differ from their own
@@ -54,9 +54,9 @@ def linear(
     blocks: Shaped[ndarray, "outer n_blocks"],
     act: str,
 ) -> tuple[Float32[ndarray, "tokens outer"], Float64[ndarray, "tokens outer"]]:
-    """x W^T, and the sum of the magnitudes of its terms.
+    """x W^T, and the sum of the magnitudes of its products.
 
-    A float32 evaluation in any order lies within gamma(segments + 4) times that sum, and an ulp.
+    A float32 evaluation in any order lies within gamma(segments + 8) times that sum, and an ulp.
     """
     a = split_rows(activation_type(act), quantize_activations(x, act))
     w = split_rows(weights, blocks)
@@ -95,19 +95,21 @@ def combine(
     a: Parts, w: Parts
 ) -> tuple[Float32[ndarray, "tokens outer"], Float64[ndarray, "tokens outer"]]:
     """Steps 2 and 3."""
-    inner = a.q.shape[1]
     n = max(a.scale.shape[1], w.scale.shape[1])  # segments: both divide into them, powers of two
     dx = exactly(a.scale, n)
-    sums = integer_sums(segments(a.q, n), segments(w.q, n))  # [segments, tokens, outer]
+    qa, qw = segments(a.q, n), segments(w.q, n)
+    sums = integer_sums(qa, qw)  # [segments, tokens, outer]
+    sizes = integer_sums(np.abs(qa), np.abs(qw))
     scale = exactly(w.scale, n)
     y = np.zeros((len(a.q), len(w.q)))
     magnitude = np.zeros_like(y)
     for s in range(n):
         term = scale[:, s] * sums[s]
-        size = np.abs(term)
+        size = np.abs(scale[:, s]) * sizes[s]
         if w.minimum is not None:
-            low = exactly(w.minimum, n)[:, s] * a.q.reshape(-1, n, inner // n)[:, s].sum(1)[:, None]
-            term, size = term - low, size + np.abs(low)
+            minimum = exactly(w.minimum, n)[:, s]
+            term = term - minimum * qa[s].sum(1)[:, None]
+            size = size + np.abs(minimum) * np.abs(qa[s]).sum(1)[:, None]
         y += dx[:, s, None] * term
         magnitude += np.abs(dx[:, s, None]) * size
     with np.errstate(over="ignore"):
