@@ -18,8 +18,12 @@ Stand-ins are U+FDD0, a number, U+FDD1: two code points that Unicode promises ne
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from refimpl.text.errors import ChatTemplateError
+from refimpl.text.specials import Finder
 
 OPENING, CLOSING = "\ufdd0", "\ufdd1"
 
@@ -28,20 +32,29 @@ class Defuser:
     """Knows the markers.  `hidden`, in every method, collects what the stand-ins stand for."""
 
     def __init__(self, markers: Iterable[str]) -> None:
-        whole = sorted(filter(None, markers), key=len, reverse=True)
-        self.beginnings = {text[:i] for text in whole for i in range(1, len(text))}
-        self.endings = {text[i:] for text in whole for i in range(1, len(text))}
+        whole = sorted(markers)
+        self.finder = Finder(dict.fromkeys([*whole, OPENING, CLOSING], 0))
         self.longest = max(map(len, whole), default=0)
-        self.marker = re.compile("|".join(map(re.escape, [*whole, OPENING, CLOSING])))
+        self.forwards = whole
+        self.backwards = sorted(text[::-1] for text in whole)
 
     def hide(self, value: Any, hidden: list[str]) -> Any:
         """The same value with stand-ins in every string in it."""
+        try:
+            return self.hide_within(value, hidden)
+        except RecursionError:
+            raise ChatTemplateError("a message contains itself, or is nested too deeply") from None
+
+    def hide_within(self, value: Any, hidden: list[str]) -> Any:
         if isinstance(value, str):
             return self.hide_text(value, hidden)
         if isinstance(value, Mapping):
-            return {self.hide(key, hidden): self.hide(part, hidden) for key, part in value.items()}
+            return {
+                self.hide_within(key, hidden): self.hide_within(part, hidden)
+                for key, part in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.hide(part, hidden) for part in value]
+            return [self.hide_within(part, hidden) for part in value]
         return value
 
     def hide_text(self, text: str, hidden: list[str]) -> str:
@@ -50,17 +63,28 @@ class Defuser:
             return text
         before, _, after = text.partition(core)
         start, stop = self.edges(core)
-        middle = self.marker.sub(lambda match: stand_in(match[0], hidden), core[start:stop])
         ends = [stand_in(end, hidden) for end in (core[:start], core[stop:])]
-        return before + ends[0] + middle + ends[1] + after
+        return before + ends[0] + self.hide_markers(core[start:stop], hidden) + ends[1] + after
+
+    def hide_markers(self, text: str, hidden: list[str]) -> str:
+        pieces, at = [], 0
+        for start, end, _ in self.finder.find_all(text):
+            pieces += [text[at:start], stand_in(text[start:end], hidden)]
+            at = end
+        return "".join([*pieces, text[at:]])
 
     def edges(self, core: str) -> tuple[int, int]:
-        """Where a marker's ending at the front stops, and where one's beginning at the back
-        starts."""
-        lengths = range(min(self.longest - 1, len(core)), 0, -1)
-        start = next((n for n in lengths if core[:n] in self.endings), 0)
-        length = next((n for n in lengths if core[-n:] in self.beginnings), 0)
+        """Where an ending of a marker at the front stops, and a beginning at the back starts."""
+        lengths = range(min(self.longest, len(core)), 0, -1)
+        start = next((n for n in lengths if begins_one(self.backwards, core[:n][::-1])), 0)
+        length = next((n for n in lengths if begins_one(self.forwards, core[-n:])), 0)
         return start, max(start, len(core) - length)
+
+
+def begins_one(texts: Sequence[str], part: str) -> bool:
+    """Does one of these sorted texts begin with the part?"""
+    at = bisect_left(texts, part)
+    return at < len(texts) and texts[at].startswith(part)
 
 
 def stand_in(text: str, hidden: list[str]) -> str:

@@ -25,7 +25,8 @@ FILL_IN_TEXTS = (
     ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
     ("<|file_sep|>",),
 )
-"""Padding, repository and file separators of code models: past one of them lies another file."""
+"""Padding, repository and file separators of code models: past one of them lies another file.  Of
+each row one counts, the first; in llama.cpp the one that its hash table meets first."""
 
 INSIDE_A_TURN = (
     ("<|end|>", ("<|return|>", "<|call|>")),

@@ -19,9 +19,9 @@ Sources: Sennrich, Haddow & Birch 2016 (arXiv:1508.07909), section 3.2; Kudo & R
 """
 
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
-Cost = Callable[[str, str], float | None]
+Cost = Callable[[str, str], int | float | None]
 """What merging (left, right) costs; None if they may not merge.  Lower goes first."""
 
 DEAD = -1
@@ -51,25 +51,28 @@ def merge(word: str, cost: Cost) -> list[str]:
     n = len(word)
     stop = list(range(1, n + 1))
     start = list(range(-1, n))
-    heap: list[tuple[float, int, int, int]] = []
-
-    def consider(a: int, b: int, c: int) -> None:
-        price = cost(word[a:b], word[b:c])
-        if price is not None:
-            heappush(heap, (price, a, b, c))
-
-    for a in range(n - 1):
-        consider(a, a + 1, a + 2)
+    heap = list(_candidates(word, cost, [(a, a + 1, a + 2) for a in range(n - 1)]))
+    heapify(heap)
     while heap:
         _, a, b, c = heappop(heap)
         if stop[a] != b or stop[b] != c:
             continue
         stop[a], stop[b], start[c] = c, DEAD, a
-        if a > 0:
-            consider(start[a], a, c)
-        if c < n:
-            consider(a, c, stop[c])
+        before = [(start[a], a, c)] if a > 0 else []
+        after = [(a, c, stop[c])] if c < n else []
+        for candidate in _candidates(word, cost, before + after):
+            heappush(heap, candidate)
     return list(_spans(word, stop))
+
+
+def _candidates(
+    word: str, cost: Cost, pairs: list[tuple[int, int, int]]
+) -> Iterator[tuple[int | float, int, int, int]]:
+    """(price, a, b, c) of the pairs that may merge."""
+    for a, b, c in pairs:
+        price = cost(word[a:b], word[b:c])
+        if price is not None:
+            yield price, a, b, c
 
 
 def _spans(word: str, stop: list[int]) -> Iterator[str]:

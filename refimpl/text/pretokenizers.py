@@ -74,8 +74,7 @@ def cl100k(
     newlines: str = r"\s*[\r\n]+",
     spaces: str = SPACES,
 ) -> str:
-    """The shape OpenAI's cl100k gave to Llama 3, Qwen and many more; they differ in a part or
-    two."""
+    """The shape OpenAI's cl100k gave to Llama 3, Qwen and many more, up to a part or two."""
     return f"{head}{letters}|{numbers}|{punctuation}|{newlines}|{spaces}"
 
 

@@ -20,7 +20,7 @@ takes the longest marker of the whole text first: the same unless one marker's e
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 
 from refimpl.text.vocabulary import TokenType, Vocabulary
@@ -36,7 +36,7 @@ WHITE_SPACE = (
 
 
 class Specials:
-    """The markers of a vocabulary, as one expression each for both ways to read a text."""
+    """The markers of a vocabulary, and both ways to read a text."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -45,42 +45,66 @@ class Specials:
 
     def split(self, text: str, *, parse_special: bool = True) -> list[Fragment]:
         """Cut text into stretches of ordinary text and ids of markers."""
-        pattern = self.any_marker if parse_special else self.defined_marker
-        return list(self.fragments(text, pattern)) if pattern else [text]
+        finder = self.any_marker if parse_special else self.defined_marker
+        return list(self.fragments(text, finder))
 
     @cached_property
-    def any_marker(self) -> re.Pattern[str] | None:
-        return self.pattern_of({**self.defined, **self.control})
+    def any_marker(self) -> "Finder":
+        return Finder({**self.defined, **self.control}, self.vocabulary.whole_word)
 
     @cached_property
-    def defined_marker(self) -> re.Pattern[str] | None:
-        return self.pattern_of(self.defined)
+    def defined_marker(self) -> "Finder":
+        return Finder(self.defined, self.vocabulary.whole_word)
 
-    def pattern_of(self, markers: dict[str, int]) -> re.Pattern[str] | None:
-        """Alternatives are tried in order, so the longest comes first."""
-        longest_first = sorted(markers.items(), key=lambda marker: (-len(marker[0]), marker[1]))
-        alternatives = [self.alternative(text, id) for text, id in longest_first]
-        return re.compile("|".join(alternatives)) if alternatives else None
-
-    def alternative(self, text: str, id: int) -> str:
-        literal = re.escape(text)
-        return rf"(?<!\w){literal}(?!\w)" if id in self.vocabulary.whole_word else literal
-
-    def fragments(self, text: str, pattern: re.Pattern[str]) -> Iterator[Fragment]:
+    def fragments(self, text: str, finder: "Finder") -> Iterator[Fragment]:
         start = 0
-        for match in pattern.finditer(text):
-            id = self.vocabulary.ids[match[0]]
-            before = text[start : match.start()]
+        for marker_start, marker_end, id in finder.find_all(text):
+            before = text[start:marker_start]
             if id in self.vocabulary.lstrip:
                 before = before.rstrip(WHITE_SPACE)
             if before:
                 yield before
             yield id
-            start = match.end()
+            start = marker_end
             if id in self.vocabulary.rstrip:
                 start = end_of_spaces(text, start)
         if start < len(text):
             yield text[start:]
+
+
+class Finder:
+    """Finds markers: stop where one may begin, and look up what is there, the longest first."""
+
+    def __init__(self, markers: Mapping[str, int], whole_word: Set[int] = frozenset()) -> None:
+        self.markers = markers
+        self.whole_word = whole_word
+        self.lengths = sorted({len(text) for text in markers}, reverse=True)
+        beginnings = "".join(sorted({text[0] for text in markers}))
+        self.beginning = re.compile(f"[{re.escape(beginnings)}]" if markers else "(?!)")
+
+    def find_all(self, text: str) -> Iterator[tuple[int, int, int]]:
+        """(start, end, id) of each marker, none overlapping the one before."""
+        at = 0
+        while candidate := self.beginning.search(text, at):
+            start = candidate.start()
+            end, id = self.longest_at(text, start)
+            if end > start:
+                yield start, end, id
+            at = max(end, start + 1)
+
+    def longest_at(self, text: str, start: int) -> tuple[int, int]:
+        """(end, id) of the longest marker that starts there; the end is the start if none does."""
+        for length in self.lengths:
+            end = start + length
+            id = self.markers.get(text[start:end])
+            if id is not None and (id not in self.whole_word or stands_alone(text, start, end)):
+                return end, id
+        return start, -1
+
+
+def stands_alone(text: str, start: int, end: int) -> bool:
+    """Does no letter, digit or underscore touch this stretch of text?"""
+    return re.search(r"\w", text[max(0, start - 1) : start] + text[end : end + 1]) is None
 
 
 def end_of_spaces(text: str, start: int) -> int:

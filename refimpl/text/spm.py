@@ -4,7 +4,7 @@ There is no list of pairs.  A pair's cost is minus the score of the token it wou
 `c` and `a` + `bc` cost the same.  (Scores are ranks in disguise: training gave the n-th learnt
 piece the score -n.)  Spaces are characters of the text, written U+2581, and sentencepiece merges
 over the whole text, in principle across word boundaries.  In practice no token has a space after a
-letter, and then nothing can merge across the start of a word: `words` cuts there, which makes
+letter, and then nothing can merge across the start of a word: `cut_words` cuts there, which makes
 words cacheable.  Tokens that do have one are honoured: no cut is made where such a token could lie.
 
 Control tokens are never merged into, as in sentencepiece.  (llama.cpp does: given the tokens `</`
@@ -19,7 +19,7 @@ Sources: Kudo & Richardson 2018 (arXiv:1808.06226); sentencepiece `bpe_model.cc`
 ...                scores=(0.0, 0.0, 0.0, -2.0, -1.0, -3.0))
 >>> merge("abc", cost_by_score(v))
 ['a', 'bc']
->>> words("▁a▁▁bc", word_boundary(v.tokens))
+>>> cut_words("▁a▁▁bc", word_boundary(v.tokens))
 ['▁a', '▁▁bc']
 """
 
@@ -54,6 +54,6 @@ def word_boundary(tokens: Iterable[str]) -> re.Pattern[str]:
     return re.compile(f"(?<=[^{listed}])(?={SPACE})")
 
 
-def words(text: str, boundary: re.Pattern[str]) -> list[str]:
+def cut_words(text: str, boundary: re.Pattern[str]) -> list[str]:
     """Cut before each space that begins a word."""
     return boundary.split(text) if text else []

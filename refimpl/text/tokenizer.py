@@ -1,7 +1,7 @@
 """Text to token ids and back: the class everything else uses.
 
 Encoding is four steps, each in a file of its own: find the markers (`specials`), normalise what
-lies between them (`normalizing`), cut that into words (`splitting`, or `spm.words`), and encode
+lies between them (`normalizing`), cut that into words (`splitting`, or `spm.cut_words`), and encode
 each word (`words`).  Decoding joins the tokens' bytes and reads them as UTF-8.
 
 Invariants: `token_bytes` is a homomorphism, decode_bytes(a + b) = decode_bytes(a) +
@@ -29,7 +29,7 @@ from refimpl.text.defusing import Defuser, reveal
 from refimpl.text.normalizing import normalize
 from refimpl.text.specials import Specials
 from refimpl.text.splitting import Cutter
-from refimpl.text.spm import word_boundary, words
+from refimpl.text.spm import cut_words, word_boundary
 from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary
 from refimpl.text.words import WordEncoder
 
@@ -82,13 +82,13 @@ class Tokenizer:
         """Ordinary text, normalised, with its space in front if it gets one, and cut."""
         text = self.prefixed(normalize(text, self.vocabulary.normalizer), at_start=at_start)
         if self.boundary is not None:
-            return words(text, self.boundary)
+            return cut_words(text, self.boundary)
         return self.cutter(text)
 
     def prefixed(self, text: str, *, at_start: bool) -> str:
         """A space in front makes a word at the start of a text the same token as inside it."""
         rule = self.vocabulary.space_prefix
-        space = SPACE if ESCAPE_SPACES in self.vocabulary.normalizer else " "
+        space = SPACE if self.escapes_spaces else " "
         if not text or rule == "never" or (rule == "at_start" and not at_start):
             return text
         return text if rule != "always" and text.startswith(space) else space + text

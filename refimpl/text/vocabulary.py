@@ -50,6 +50,7 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+LONGEST_MARKER = 256
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 SpacePrefix = Literal["never", "always", "unless_space", "at_start"]
@@ -148,6 +149,9 @@ def _faults_of_lengths(v: Vocabulary) -> Iterator[str]:
     for text in v.texts_of(TokenType.BYTE):
         if not BYTE_TOKEN.fullmatch(text):
             yield f"has the byte token {text[:60]!r}, which is not of the form <0x41>"
+    for text in v.texts_of(TokenType.CONTROL, TokenType.UNKNOWN):
+        if len(text) > LONGEST_MARKER:
+            yield f"has a control token of {len(text)} characters, {text[:60]!r}..."
     if not is_utf8("".join(v.tokens)):
         yield "has a token with half a surrogate pair in it"
     if v.merge_by == "score" and len(v.scores) != n:

@@ -48,7 +48,8 @@ def vocabulary_from_gguf(metadata: Mapping[str, object]) -> Vocabulary:
         known = ", ".join(FAMILIES)
         raise UnsupportedError(f"tokenizer.ggml.model is {family!r}; this project reads {known}")
     extra = parse(Fields(metadata).text(EXTENSION) or "{}")
-    said = {**common(fields), **FAMILIES[family](fields)}
+    said = common(fields)
+    said |= FAMILIES[family](fields, len(said["tokens"]))
     extra["types"] = with_types(said["types"], extra.get("types", {}))
     said |= extra
     if said["merge_by"] == "rank":
@@ -76,7 +77,7 @@ def common(fields: Fields) -> dict[str, Any]:
     }
 
 
-def gpt2(fields: Fields) -> dict[str, Any]:
+def gpt2(fields: Fields, n_tokens: int) -> dict[str, Any]:
     """Byte-level BPE."""
     if "ggml.merges" not in fields:
         raise TokenizerError("this tokenizer is byte-level BPE, and its list of merges is missing")
@@ -93,7 +94,7 @@ def gpt2(fields: Fields) -> dict[str, Any]:
     }
 
 
-def llama(fields: Fields) -> dict[str, Any]:
+def llama(fields: Fields, n_tokens: int) -> dict[str, Any]:
     """SentencePiece.  Where the file names no markers they are Llama's own."""
     squeeze = (("squeeze",),) if fields.flag("ggml.remove_extra_whitespaces") else ()
     return {
@@ -104,21 +105,19 @@ def llama(fields: Fields) -> dict[str, Any]:
         "fuse_unknown": True,
         "space_prefix": "never" if fields.flag("ggml.add_space_prefix") is False else "always",
         "add_bos": fields.flag("ggml.add_bos_token") is not False,
-        "unknown_id": or_default(fields, "unknown", 0),
-        "bos_id": or_default(fields, "bos", 1),
-        "eos_id": or_default(fields, "eos", 2),
+        "unknown_id": or_default(fields, "unknown", 0, n_tokens),
+        "bos_id": or_default(fields, "bos", 1, n_tokens),
+        "eos_id": or_default(fields, "eos", 2, n_tokens),
     }
 
 
 FAMILIES = {"gpt2": gpt2, "llama": llama}
 
 
-def or_default(fields: Fields, marker: str, default: int) -> int | None:
+def or_default(fields: Fields, marker: str, default: int, n_tokens: int) -> int | None:
     """The id the file gives a marker, or else the default if there is such a token."""
     id = fields.integer(f"ggml.{marker}_token_id")
-    if id is None and default < len(fields.texts("ggml.tokens")):
-        return default
-    return id
+    return default if id is None and default < n_tokens else id
 
 
 def types_of(fields: Fields, tokens: Sequence[str]) -> tuple[int, ...]:

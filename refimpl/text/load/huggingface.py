@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from refimpl.errors import UnsupportedError
+from refimpl.text.chat import LONGEST_SOURCE
 from refimpl.text.ending import end_of_generation
 from refimpl.text.errors import TokenizerError
 from refimpl.text.load.added import Added, added_tokens, marker_names
@@ -26,7 +27,7 @@ from refimpl.text.load.pipeline import leaves, read_normalizer, read_pre_tokeniz
 from refimpl.text.pretokenizers import ROWS
 from refimpl.text.splitting import Split
 from refimpl.text.tokenizer import Tokenizer
-from refimpl.text.vocabulary import BYTE_TOKEN, TokenType, Vocabulary, named
+from refimpl.text.vocabulary import BYTE_TOKEN, ESCAPE_SPACES, TokenType, Vocabulary, named
 
 MOST_FILLED_IN = 1 << 17
 Json = dict[str, Any]
@@ -127,7 +128,9 @@ def merges(model: Json) -> tuple[str, ...]:
 def preparation(file: Json, ignore_merges: bool) -> dict[str, Any]:
     """What happens to a text before merging.  A rule for cutting that has a name gets it."""
     normalized = read_normalizer(file.get("normalizer"))
-    prepared = normalized.then(read_pre_tokenizer(file.get("pre_tokenizer")))
+    prepared = normalized.then(read_pre_tokenizer(file.get("pre_tokenizer"))).without_dead_splits()
+    if prepared.space_prefix == "always" and ESCAPE_SPACES not in prepared.steps:
+        raise UnsupportedError("this tokenizer puts U+2581 before a text but keeps other spaces")
     name = name_of(prepared.splits, ignore_merges) if prepared.byte_level else ""
     return {
         "alphabet": "bytes" if prepared.byte_level else "characters",
@@ -156,7 +159,7 @@ def ends(directory: Path, file: Json, config: Json, ids: Mapping[str, int]) -> d
     return {
         "bos_id": bos,
         "eos_id": eos,
-        "padding_id": id_of(named.get("pad_token"), ids),
+        "padding_id": ids.get(named.get("pad_token", "")),  # often one that was never added
         "add_bos": typed(config, "add_bos_token", bool, first is not None),
         "add_eos": typed(config, "add_eos_token", bool, last is not None),
     }
@@ -215,6 +218,8 @@ def chat_template(directory: Path, config: Json) -> str | None:
     """A file of its own in newer models; in older ones a text, or several with names."""
     path = directory / "chat_template.jinja"
     if path.is_file():
+        if path.stat().st_size > LONGEST_SOURCE:
+            raise TokenizerError(f"{path} is larger than {LONGEST_SOURCE >> 20} MiB")
         return path.read_text(encoding="utf-8", errors="replace")
     given = config.get("chat_template")
     if isinstance(given, list):

@@ -14,7 +14,7 @@ Source: Hugging Face tokenizers, `normalizers/` and `pre_tokenizers/`.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -64,6 +64,14 @@ class Preparation:
             space_prefix=next((prefix for prefix in prefixes if prefix != "never"), "never"),
             byte_level=self.byte_level or other.byte_level,
         )
+
+    def without_dead_splits(self) -> "Preparation":
+        """Gemma cuts at spaces after writing them all as U+2581.  Without that cut, which never
+        happens, its texts can be cut at words (`refimpl.text.spm`)."""
+        dead = {Split(pattern=re.escape(" "), behavior=behavior) for behavior in BEHAVIORS.values()}
+        if ESCAPE_SPACES not in self.steps:
+            return self
+        return replace(self, splits=tuple(split for split in self.splits if split not in dead))
 
 
 def read_normalizer(tree: object) -> Preparation:

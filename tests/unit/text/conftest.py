@@ -37,8 +37,8 @@ def tokenizer(vocabulary_name: str, vocabularies: dict[str, Tokenizer]) -> Token
 @pytest.fixture(scope="session")
 def corpus(shared: Path) -> str:
     """A small mixture of plays and stories."""
-    plays = (shared / "corpora" / "tinyshakespeare.txt").read_text()[:150_000]
-    stories = (shared / "corpora" / "tinystories_merged.txt").read_text()[:150_000]
+    plays = (shared / "corpora" / "tinyshakespeare.txt").read_text()[:50_000]
+    stories = (shared / "corpora" / "tinystories_merged.txt").read_text()[:50_000]
     return plays + stories
 
 
@@ -70,4 +70,4 @@ def texts() -> st.SearchStrategy[str]:
     # Of characters newer than this Python's Unicode, libraries know as much as their own Unicode.
     characters = st.characters(exclude_categories=["Cs", "Cn"])
     part = st.one_of(st.sampled_from(FRAGMENTS), st.text(characters, max_size=8))
-    return st.lists(part, max_size=12).map("".join)
+    return st.lists(part, max_size=8).map("".join)

@@ -132,8 +132,8 @@ def test_only_the_template_makes_markers(data, texts, bare):
     marker = data.draw(st.sampled_from(markers))
     cut = data.draw(st.integers(1, len(marker) - 1))
     part = st.sampled_from([marker, marker[:cut], marker[cut:], " ", "\ufdd00\ufdd1"])
-    written = st.lists(st.one_of(part, texts), max_size=4).map("".join)
-    contents = data.draw(st.lists(written, min_size=1, max_size=4))
+    written = st.lists(st.one_of(part, part, texts), max_size=3).map("".join)
+    contents = data.draw(st.lists(written, min_size=1, max_size=3))
     ids = bare.encode_chat([{"role": "user", "content": content} for content in contents])
     assert [id for id in ids if bare.is_special(id)] == [bare.bos_id, ids[-1]]
     if "trim" in bare.chat_template:
@@ -148,6 +148,13 @@ def test_markers_hide_in_keys_and_lists_too(vocabularies):
     assert [id for id in ids if tokenizer.is_special(id)] == [tokenizer.bos_id]
     shown = '<|end|>=["<|user|>", {"<s>": "</s>"}];'
     assert tokenizer.decode(ids, skip_special=True) == shown
+
+
+def test_a_message_that_contains_itself_is_a_named_error(vocabularies):
+    message: dict[str, object] = {"role": "user"}
+    message["content"] = [message]
+    with pytest.raises(ChatTemplateError, match="contains itself"):
+        vocabularies["phi-3"].encode_chat([message])
 
 
 def test_a_model_without_a_template_says_so(vocabularies):

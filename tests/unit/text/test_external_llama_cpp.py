@@ -10,7 +10,9 @@ import pytest
 
 from refimpl.formats.gguf import write_gguf
 from refimpl.text import tokenizer_from_gguf
+from refimpl.text.ending import FILL_IN_TEXTS, TEXTS
 from refimpl.text.pretokenizers import ROWS
+from refimpl.text.vocabulary import TokenType
 
 pytestmark = pytest.mark.external
 
@@ -119,6 +121,42 @@ def test_real_vocabularies(vocabulary_name, tokenizer, ggml_vocab, special):
             text = text.replace("\u00a0", "")  # C's isspace knows no white space beyond ASCII
         ids = theirs.tokenize(text.encode(), add_bos=True, special=special)
         assert tokenizer.encode(text, parse_special=special) == ids, text
+
+
+def endings_and_markers(path):
+    library = pytest.importorskip("llama_cpp")
+    model = llama_cpp(path)
+    vocab = library.llama_model_get_vocab(model._model.model)
+    ids = range(library.llama_vocab_n_tokens(vocab))
+    return (
+        {id for id in ids if library.llama_vocab_is_eog(vocab, id)},
+        {id for id in ids if library.llama_vocab_is_control(vocab, id)},
+    )
+
+
+def test_what_ends_a_generation(vocabulary_name, tokenizer, ggml_vocab):
+    ending, control = endings_and_markers(ggml_vocab / f"ggml-vocab-{vocabulary_name}.gguf")
+    assert tokenizer.eog_ids == ending
+    types = tokenizer.vocabulary.types
+    assert {id for id, type in enumerate(types) if type == TokenType.CONTROL} == control
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_ends_a_generation_by_its_text(seed, tmp_path):
+    rng = random.Random(seed)
+    one_of_each = [rng.choice(alternatives) for alternatives in FILL_IN_TEXTS]
+    tokens = ["a", "b", "ab", *rng.sample([*TEXTS, *one_of_each, "<|fim_prefix|>", "plain"], 9)]
+    metadata = MODEL | {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": np.array([1, 1, 1, *rng.choices([1, 3, 4], k=9)], np.int32),
+        "tokenizer.ggml.merges": ["a b"],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+    }
+    write_gguf(tmp_path / "v.gguf", metadata, {})
+    assert tokenizer_from_gguf(metadata).eog_ids == endings_and_markers(tmp_path / "v.gguf")[0]
 
 
 def test_llama_cpp_merges_text_into_a_control_token_and_this_does_not(tmp_path):

@@ -128,6 +128,10 @@ def test_a_file_on_disk_gives_the_same_tokenizer(vocabularies, tmp_path):
         (changed(LLAMA, scores=np.full(8, np.nan, np.float32)), "not a number"),
         (changed(LLAMA, scores=np.zeros((2, 4))), "should be a list of numbers"),
         (changed(LLAMA, token_type=[6] * 8), "byte token '<unk>'"),
+        (
+            changed(GPT2, tokens=["x" * 999, "h", "i", "hi", "Ġ", "Ġhi"]),
+            "control token of 999 characters",
+        ),
         ({**LLAMA, "tokenizer.chat_template": 3}, "should be a text"),
         ({**GPT2, "refimpl.tokenizer": "["}, "not a JSON object"),
         ({**GPT2, "refimpl.tokenizer": "[" * 99999}, "not a JSON object"),

@@ -218,6 +218,7 @@ def test_the_files_around_it(tmp_path):
             "Repl",
         ),
         ({"normalizer": [1]}, "a step with a type"),
+        ({"normalizer": {"type": "Prepend", "prepend": "▁"}}, "keeps other spaces"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": 3}}, "pretokenizers"),
         (

@@ -10,7 +10,7 @@ from refimpl.errors import InputError
 from refimpl.text import Tokenizer
 from refimpl.text.alphabet import CHARACTERS, spell, unspell
 from refimpl.text.memory import Memory
-from refimpl.text.spm import word_boundary, words
+from refimpl.text.spm import cut_words, word_boundary
 from refimpl.text.vocabulary import ESCAPE_SPACES, SPACE, TokenType, Vocabulary
 from refimpl.text.words import WordEncoder
 
@@ -47,7 +47,7 @@ PIECES = st.dictionaries(st.text("ab▁", min_size=2, max_size=4), st.integers(-
 def test_words_one_by_one_equal_the_whole_text(scores, text):
     vocabulary = scored(scores)  # b, and every byte, is unknown
     encoder = WordEncoder(vocabulary)
-    cut = words(text, word_boundary(encoder.ids))
+    cut = cut_words(text, word_boundary(encoder.ids))
     assert "".join(cut) == text
     whole = list(encoder.encode_word(text))
     assert encoder(cut) == whole == Tokenizer(vocabulary).encode(text)
@@ -55,7 +55,7 @@ def test_words_one_by_one_equal_the_whole_text(scores, text):
 
 def test_a_token_with_a_space_after_a_letter_prevents_the_cut():
     boundary = word_boundary(["▁", "a", "b", "a▁b"])
-    assert words("▁a▁b▁a", boundary) == ["▁a▁b", "▁a"]
+    assert cut_words("▁a▁b▁a", boundary) == ["▁a▁b", "▁a"]
 
 
 # What nothing spells.
