@@ -66,10 +66,10 @@ def build_plan(step: Step, before: Step | None = None) -> Plan:
 def tokens_of(shares: list[Share], draw_of: dict[Request, int]) -> list[int]:
     """The tokens of all shares; those not known yet as -1 - (their draw in the step before)."""
     tokens: list[int] = []
-    for request, start, n, _, _, pending in shares:
-        tokens += request.tokens[start : start + n]
-        if pending:
-            tokens.append(-1 - draw_of[request])
+    for share in shares:
+        tokens += share.request.tokens[share.start : share.start + share.n]
+        if share.pending:
+            tokens.append(-1 - draw_of[share.request])
     return tokens
 
 

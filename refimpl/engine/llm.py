@@ -14,6 +14,13 @@ the others do not notice.
 (3, 'length')
 >>> print(b.completions[0].error)
 request '1' has no tokens: nothing to continue
+
+With `record=True` the scheduler keeps a log that `refimpl show` draws (`refimpl.engine.show`):
+
+>>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32, record=True)
+>>> _ = llm.generate([1, 2, 3], SamplingParams(max_tokens=2))
+>>> len(llm.log)                                    # a header and two steps
+3
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +35,7 @@ from refimpl.engine.overlap import OverlappedEngine
 from refimpl.engine.policies import Policy
 from refimpl.engine.request import Finish, Request
 from refimpl.engine.scheduler import Scheduler
+from refimpl.engine.show.record import Log, RecordingScheduler
 from refimpl.engine.step import Output
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError, RefimplError
@@ -84,6 +92,7 @@ class LLM:
         limits: Limits | None = None,
         policy: Policy | None = None,
         overlap: bool = False,
+        record: bool = False,
     ) -> None:
         self.model = model.model if isinstance(model, Loaded) else model
         self.tokenizer = tokenizer
@@ -92,10 +101,22 @@ class LLM:
         n_blocks = n_blocks or default_blocks(self.model.config, block_size)
         pool = BlockPool(n_blocks=n_blocks, block_size=block_size)
         host = BlockPool(n_blocks=n_host_blocks, block_size=block_size) if n_host_blocks else None
-        scheduler = Scheduler(MEMORIES[cache](pool, host=host), limits, policy=policy)
+        memory = MEMORIES[cache](pool, host=host)
+        word = self.tokenizer.token_text if self.tokenizer else None
+        scheduler = (
+            RecordingScheduler(memory, limits, policy=policy, word=word)
+            if record
+            else Scheduler(memory, limits, policy=policy)
+        )
         kind = OverlappedEngine if overlap else Engine
         self.engine = kind(self.model, backend or ReferenceBackend(), scheduler)
         self._ids = count()
+
+    @property
+    def log(self) -> Log:
+        """What happened so far, if it is recorded."""
+        scheduler = self.engine.scheduler
+        return scheduler.log if isinstance(scheduler, RecordingScheduler) else []
 
     def generate(
         self,
@@ -149,12 +170,18 @@ class LLM:
         for prompt, one in zip(asked, wanted, strict=True):
             family = self.requests(prompt, one, n, prompt_logprobs)
             try:
+                self.refuse_unknown_tokens(family[0])
                 self.engine.add(family[0])
             except RefimplError as error:
                 for request in family:
                     request.error, request.finish = error, Finish.ERROR
             families.append(family)
         return families
+
+    def refuse_unknown_tokens(self, request: Request) -> None:
+        known = self.model.config.vocab_size
+        if request.prompt and not 0 <= min(request.prompt) <= max(request.prompt) < known:
+            raise InputError(f"a prompt has tokens outside the model's vocabulary of {known}")
 
     def requests(
         self, prompt: Prompt, params: SamplingParams, n: int, prompt_logprobs: int | None

@@ -28,11 +28,8 @@ here yet.  It counts: the next step may be scheduled on top of it (`refimpl.engi
 >>> request.n_computed, request.n_pending = 3, 1      # a step for all three was scheduled
 >>> request.n_to_compute                              # the pending token, to be computed next
 1
->>> for token in (9, 4):
-...     _ = request.receive(Sampled(token=token, logprob=0.0, drawn_logprob=0.0))
-...     print(request.finish_reason())
-None
-Finish.LENGTH
+>>> [request.receive(Sampled(token=t, logprob=0.0, drawn_logprob=0.0)) for t in (9, 4)]
+[('', None), ('', <Finish.LENGTH: 'length'>)]
 """
 
 from collections.abc import Sequence
@@ -55,7 +52,7 @@ class Status(Enum):
 NEXT = {
     Status.WAITING: (Status.RUNNING, Status.FINISHED),
     Status.RUNNING: (Status.WAITING, Status.SWAPPED, Status.FINISHED),
-    Status.SWAPPED: (Status.RUNNING, Status.WAITING, Status.FINISHED),
+    Status.SWAPPED: (Status.RUNNING, Status.FINISHED),
     Status.FINISHED: (),
 }
 
@@ -89,6 +86,7 @@ class Request:
 
     n_prompt: int = field(init=False)
     limit: int = field(init=False)  # the length at which it must end
+    ends: frozenset[int] = field(init=False)  # the tokens after which it ends
     tokens: list[int] = field(init=False)
     n_computed: int = 0
     n_pending: int = 0
@@ -100,7 +98,7 @@ class Request:
     sampled: list[Sampled] = field(default_factory=list)
     mu: float | None = None  # mirostat's state
     n_preempted: int = 0
-    n_cached: int = 0  # tokens the last admission took from a prefix cache
+    n_cached: int = 0  # tokens that a prefix cache had when it was first admitted
     is_unborn: bool = False
     unborn: "list[Request]" = field(default_factory=list)  # samples to fork when the prompt is done
     prompt_scores: dict[int, Sampled] = field(default_factory=dict)  # by position
@@ -109,6 +107,8 @@ class Request:
         self.tokens = list(self.prompt)
         self.n_prompt = len(self.prompt)
         self.limit = min(self.n_prompt + self.params.max_tokens, self.context_length)
+        ignored = self.params.ignore_eos
+        self.ends = self.stop_tokens if ignored else self.stop_tokens | self.eog_tokens
 
     @property
     def n_output(self) -> int:
@@ -141,26 +141,23 @@ class Request:
         ended = self.status is Status.FINISHED
         return len(self.tokens) == position and not ended and not self.is_unborn
 
-    def receive(self, sampled: Sampled) -> str:
-        """The pending token is known; returns what it adds to the visible text."""
+    def receive(self, sampled: Sampled) -> tuple[str, Finish | None]:
+        """The token that comes next: the text it makes visible, and why it ends the request."""
         self.tokens.append(sampled.token)
         self.sampled.append(sampled)
         self.mu = sampled.mu
         if self.n_pending:
             self.n_pending -= 1
+        reason = None
+        if sampled.token in self.ends:
+            reason = Finish.STOP
+        elif len(self.tokens) >= self.limit:
+            reason = Finish.LENGTH
         if self.text is None:
-            return ""
-        reason = self.finish_reason()
-        return self.text.push(sampled.token, hidden=reason is Finish.STOP, last=reason is not None)
-
-    def finish_reason(self) -> Finish | None:
-        """Judged by the last token received."""
-        last = self.tokens[-1]
-        if last in self.stop_tokens or (last in self.eog_tokens and not self.params.ignore_eos):
-            return Finish.STOP
-        if self.text is not None and self.text.stopped:
-            return Finish.STOP
-        return Finish.LENGTH if len(self.tokens) >= self.limit else None
+            return "", reason
+        hidden = reason is Finish.STOP
+        text = self.text.push(sampled.token, hidden=hidden, last=reason is not None)
+        return text, Finish.STOP if self.text.stopped else reason
 
     def check(self) -> None:
         assert 0 <= self.n_computed <= self.n_tokens, "computed what does not exist"

@@ -2,8 +2,8 @@
 
 The roster knows two queues: those who wait (new, preempted or swapped to the host) and those who
 run.  The scheduler, built on top of it, decides who crosses from one to the other.  Here are the
-ways in (`add`), the ways out (`finish`, `abort`), and `commit`: each share of a step brings a token
-or an error, which ends this request and no other.
+ways in (`add`), the ways out (`end`, `fail`, `abort`), and `commit`: each share of a step brings a
+token or an error, which ends this request and no other.
 
 Results may come late.  Between scheduling a step and its commit, a request may have been aborted,
 preempted, or scheduled again; so a token is taken only if it is the one that comes next, and a
@@ -12,7 +12,8 @@ result for a request that is over is dropped (the overlapped loop's wasted step)
 n samples of one prompt: the first is queued, the others are `unborn` until its prompt is computed.
 Then they are forked from it, sharing its blocks, and each draws from the same logits by itself.
 
-Invariants (`check`): nobody stands in both queues; who waits holds no device block; law 19.
+Invariants (`check`): nobody stands in both queues; who waits holds no device block; at most
+`max_seqs` run, the unborn counted; law 19 of the memory.
 """
 
 from collections import OrderedDict
@@ -29,7 +30,7 @@ from refimpl.engine.limits import Limits
 from refimpl.engine.policies import Fcfs, Policy
 from refimpl.engine.request import Finish, Request, Status
 from refimpl.engine.step import Outcome, Output, Share, Step
-from refimpl.errors import RefimplError
+from refimpl.errors import InputError, RefimplError
 from refimpl.kv.lease import Memory
 from refimpl.sampling import Sampled
 
@@ -62,7 +63,8 @@ class Roster:
         self.ids |= {one.id: one for one in family(request)}
         self.clock += 1
         request.arrival = self.clock
-        request.lease = self.memory.lease(request.tokens, request.extra)
+        # Among requests the lowest number matters most, in a cache the highest.
+        request.lease = self.memory.lease(request.tokens, request.extra, -request.priority)
         self.enqueue(request)
         if request.n_tokens >= request.limit:  # it asks for no token at all
             self.end(request, Finish.LENGTH)
@@ -74,6 +76,8 @@ class Roster:
                 raise DuplicateIdError(f"a request {one.id!r} is being served: choose another id")
         if not request.prompt:
             raise EmptyPromptError(f"request {request.id!r} has no tokens: nothing to continue")
+        if min(request.prompt) < 0:
+            raise InputError(f"request {request.id!r} has negative tokens: they are no token ids")
         if request.n_prompt >= request.context_length:
             raise ContextOverflowError(
                 f"request {request.id!r} has {request.n_prompt} tokens, "
@@ -120,9 +124,9 @@ class Roster:
             request.lease.commit(end)
             if request.unborn and end >= request.n_prompt:
                 self.give_birth(request)
-        for drawer, result in zip(share.draws, outcome.sampled, strict=True):
+        for j, drawer in enumerate(share.draws):
             if drawer.awaits(end):
-                self.deliver(drawer, result)
+                self.deliver(drawer, outcome.sampled[j])
 
     def give_birth(self, parent: Request) -> None:
         """The prompt is done: its other samples share its blocks and run for themselves."""
@@ -142,8 +146,7 @@ class Roster:
         if isinstance(result, RefimplError):
             self.fail(request, result)
             return
-        text = request.receive(result)
-        reason = request.finish_reason()
+        text, reason = request.receive(result)
         if reason is not None:
             if request.status is Status.RUNNING:
                 request.lease.commit(len(request.tokens) - 1, finished=True)

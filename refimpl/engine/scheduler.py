@@ -13,9 +13,6 @@ in which somebody gave way nobody is admitted.
 The scheduler counts as computed what it has scheduled.  `commit` brings what the step really gave;
 between the two, another step may be scheduled (`refimpl.engine.overlap`).
 
-Invariants (`check`): law 19 of the memory; nobody is both waiting and running; at most `max_seqs`
-run; a step never exceeds its budget and never lists a request twice.
-
 Source: the V1 scheduler of vLLM; Agrawal et al., Sarathi-Serve (OSDI 2024) for the budget.
 
 Three prompts of 800 tokens, a budget of 1024, at most 400 tokens of one prompt a step:
@@ -113,7 +110,9 @@ class Scheduler(Roster):
             draws = (request,)
             if request.unborn and end == request.n_prompt and self.copies_on_write:
                 draws = (request, *request.unborn)
-        scored = NONE if request.may_hit else range(start, min(end, request.n_prompt - 1))
+        scored = NONE
+        if request.prompt_logprobs is not None and not request.may_hit:
+            scored = range(start, min(end, request.n_prompt - 1))
         step.add(Share(request, start, n, draws, scored, end > len(request.tokens)))
         self.policy.served(request, n)
 
@@ -201,7 +200,8 @@ class Scheduler(Roster):
         if not allowed or not request.lease.can_open(hit, n):
             return False
         request.lease.open(hit, n)
-        request.n_cached = hit.n_tokens
+        if not request.n_preempted:
+            request.n_cached = hit.n_tokens
         self.run(request, step, hit.n_tokens, n)
         return True
 

@@ -1,5 +1,8 @@
 """What a step is, before it becomes arrays: who computes which tokens, and who draws from the end.
 
+Shares, outcomes and outputs are made for every request of every step, so they are plain and small:
+nobody changes one, but freezing them would cost more than the rest of a step.
+
 >>> from refimpl.engine.request import Request
 >>> from refimpl.sampling import SamplingParams
 >>> a = Request(id="a", prompt=(1, 2, 3), params=SamplingParams())
@@ -9,7 +12,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from refimpl.engine.request import Finish, Request
 from refimpl.errors import RefimplError
@@ -17,7 +19,8 @@ from refimpl.kv.lease import Move
 from refimpl.sampling import Sampled
 
 
-class Share(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Share:
     """One request's share of a step: its tokens start .. start + n - 1.
 
     `draws` are those who get a token from the logits of the last one: nobody, if tokens are left to
@@ -76,7 +79,8 @@ class Step:
         return [request for share in self.by_id.values() for request in share.draws]
 
 
-class Outcome(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Outcome:
     """What became of one share: a token (or an error) for each draw, or an error for the whole."""
 
     sampled: Sequence[Sampled | RefimplError] = ()
@@ -84,7 +88,8 @@ class Outcome(NamedTuple):
     error: RefimplError | None = None
 
 
-class Output(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Output:
     """News of one request: a token, its end, or both."""
 
     request: Request

@@ -30,8 +30,10 @@ from refimpl.kv.prefix import BlockNames, PrefixCache
 class HashedLease(Lease):
     """A lease that names its full blocks."""
 
-    def __init__(self, memory: "HashedMemory", tokens: list[int], extra: Sequence[str]) -> None:
-        super().__init__(memory, tokens, extra)
+    def __init__(
+        self, memory: "HashedMemory", tokens: list[int], extra: Sequence[str], priority: int
+    ) -> None:
+        super().__init__(memory, tokens, extra, priority)
         self.cache = memory.cache
         self.names = BlockNames(tokens, block_size=memory.pool.block_size, extra=extra)
         self.n_named = 0  # how many blocks of the table have been offered to the cache
@@ -67,8 +69,8 @@ class HashedMemory(Memory):
         super().__init__(pool, host=host)
         self.cache = PrefixCache(pool)
 
-    def lease(self, tokens: list[int], extra: Sequence[str] = ()) -> HashedLease:
-        return HashedLease(self, tokens, extra)
+    def lease(self, tokens: list[int], extra: Sequence[str] = (), priority: int = 0) -> HashedLease:
+        return HashedLease(self, tokens, extra, priority)
 
     def check(self, leases: Iterable[Lease]) -> None:
         super().check(leases)

@@ -69,10 +69,13 @@ MISS = Hit(n_tokens=0, blocks=[])
 class Lease:
     """A request's memory where nothing is cached.  `tokens` is the request's own growing list."""
 
-    def __init__(self, memory: "Memory", tokens: list[int], extra: Sequence[str]) -> None:
+    def __init__(
+        self, memory: "Memory", tokens: list[int], extra: Sequence[str], priority: int
+    ) -> None:
         self.memory = memory
         self.tokens = tokens
         self.extra = tuple(extra)
+        self.priority = priority
         self.table = BlockTable(memory.pool)
         self.host_blocks: list[int] = []
         self.n_on_host = 0
@@ -108,13 +111,9 @@ class Lease:
     def commit(self, n_computed: int, *, finished: bool = False) -> None:
         """The first n_computed tokens have keys and values."""
 
-    def shrink(self, n_tokens: int) -> None:
-        """Give back the room beyond n_tokens: a step that did not happen."""
-        self.table.truncate(n_tokens)
-
     def fork(self, tokens: list[int], sharing: Sharing, *, n_computed: int) -> "Lease":
         """A lease for another sample of the n_computed first tokens; `tokens` is its own list."""
-        child = self.memory.lease(tokens, self.extra)
+        child = self.memory.lease(tokens, self.extra, self.priority)
         child.table = self.table.fork(sharing, n_tokens=n_computed)
         return child
 
@@ -161,9 +160,12 @@ class Memory:
         self.pool = pool
         self.host = host
 
-    def lease(self, tokens: list[int], extra: Sequence[str] = ()) -> Lease:
-        """`extra` names what else the keys and values depend on: a salt, an adapter."""
-        return Lease(self, tokens, extra)
+    def lease(self, tokens: list[int], extra: Sequence[str] = (), priority: int = 0) -> Lease:
+        """`extra` names what else the keys and values depend on: a salt, an adapter.
+
+        A cache may keep what has a higher priority for longer.
+        """
+        return Lease(self, tokens, extra, priority)
 
     def drop_host(self, blocks: list[int]) -> None:
         if self.host is not None:

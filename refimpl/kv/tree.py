@@ -54,9 +54,8 @@ class RadixLease(Lease):
     def __init__(
         self, memory: "RadixMemory", tokens: list[int], extra: Sequence[str], priority: int
     ) -> None:
-        super().__init__(memory, tokens, extra)
+        super().__init__(memory, tokens, extra, priority)
         self.tree = memory.tree
-        self.priority = priority
         self.lock: Lock | None = None
         self.n_seen = 0  # tokens computed when `commit` was last called
 
@@ -137,9 +136,7 @@ class RadixMemory(Memory):
         self.tree = RadixTree(page_size=pool.block_size, policy=policy)
         pool.keeper = self
 
-    def lease(
-        self, tokens: list[int], extra: Sequence[str] = (), *, priority: int = 0
-    ) -> RadixLease:
+    def lease(self, tokens: list[int], extra: Sequence[str] = (), priority: int = 0) -> RadixLease:
         return RadixLease(self, tokens, extra, priority)
 
     @property

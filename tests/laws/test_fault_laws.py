@@ -27,7 +27,7 @@ from refimpl.engine.faults import (
 )
 from refimpl.engine.limits import Limits
 from refimpl.engine.request import Finish
-from refimpl.errors import RefimplError
+from refimpl.errors import InputError, RefimplError
 from refimpl.sampling import SamplingParams
 from tests.laws.engines import (
     ASKS,
@@ -42,6 +42,7 @@ from tests.laws.engines import (
     shapes_unchecked,
 )
 
+GREEDY = SamplingParams(max_tokens=9, temperature=0.0)
 CURSED = 11  # a token on which the backend below fails
 INNOCENT = ASKS.filter(lambda ask: CURSED not in ask.prompt)
 
@@ -76,11 +77,12 @@ class Cursed(ReferenceBackend):
     st.lists(INNOCENT, min_size=1, max_size=3),
     st.lists(st.integers(0, 10), max_size=6),
     st.integers(0, 4),
+    st.integers(0, 6),
     schedules(),
     st.sampled_from(["raise", "nan"]),
 )
 def test_a_backend_that_fails_for_one_request_fails_for_no_other(
-    innocent, prefix, place, schedule, how
+    innocent, prefix, place, arrives, schedule, how
 ):
     model = model_of("llama", 0)
     engine = schedule.engine(model)
@@ -88,7 +90,7 @@ def test_a_backend_that_fails_for_one_request_fails_for_no_other(
     # No other request may draw the cursed token by itself.
     ban = {CURSED: float("-inf")}
     asks = [replace(a, params=replace(a.params, logit_bias=ban)) for a in innocent]
-    cursed = Ask((*prefix, CURSED), SamplingParams(max_tokens=3))
+    cursed = Ask((*prefix, CURSED), SamplingParams(max_tokens=3), arrives=arrives)
     place = min(place, len(asks))
     requests = serve(engine, [*asks[:place], cursed, *asks[place:]])
     failed = requests.pop(place)
@@ -113,15 +115,33 @@ def test_a_failed_move_costs_the_request_it_was_for(asks, schedule, n):
     engine = schedule.engine(model_of("llama", 0))
     engine.runner.backend = Flaky()
     parent = Ask((1, 2, 3), SamplingParams(max_tokens=4), eog=frozenset()).request("p")
-    parent.unborn = [Ask((1, 2, 3), parent.params, sample=i).request(f"p{i}") for i in range(1, n)]
+    parent.unborn = [
+        Ask((1, 2, 3), parent.params, frozenset(), i).request(f"p{i}") for i in range(1, n)
+    ]
     for child in parent.unborn:
         child.is_unborn = True
+    family = [parent, *parent.unborn]
     engine.add(parent)
-    for ask, request in zip(asks, serve(engine, asks), strict=True):
+    mine = [Ask(r.prompt, r.params, eog=frozenset(), sample=r.sample) for r in family]
+    for ask, request in zip([*asks, *mine], [*serve(engine, asks), *family], strict=True):
         if request.finish is Finish.ERROR:
             assert isinstance(request.error, BackendError)
         else:
             assert request.sampled == naive("llama", 0, ask)
+
+
+def test_a_copy_that_fails_costs_the_writer_and_nobody_else():
+    """Of two samples with a partial block between them, the first to write needs the copy."""
+    engine = Schedule(memory="none").engine(model_of("llama", 0))
+    engine.runner.backend = Flaky()
+    asks = [Ask((1, 2, 3), GREEDY, frozenset(), i) for i in range(2)]
+    first, second = (ask.request(str(i)) for i, ask in enumerate(asks))
+    first.unborn, second.is_unborn = [second], True
+    engine.add(first)
+    engine.run()
+    assert isinstance(first.error, BackendError) and "could not be moved" in str(first.error)
+    assert second.sampled == naive("llama", 0, asks[1])
+    assert_drained(engine)
 
 
 def small_engine(n_blocks=4, **limits):
@@ -130,13 +150,11 @@ def small_engine(n_blocks=4, **limits):
     )
 
 
-GREEDY = SamplingParams(max_tokens=9, temperature=0.0)
-
-
 @pytest.mark.parametrize(
     ("ask", "error", "says"),
     [
         (Ask((), GREEDY), EmptyPromptError, "nothing to continue"),
+        (Ask((1, -1), GREEDY), InputError, "no token ids"),
         (Ask((1,) * CONTEXT, GREEDY), ContextOverflowError, "shorten it"),
         (Ask((1,) * 17, GREEDY), TooLargeError, "the whole pool only 16 slots"),
     ],

@@ -2,7 +2,7 @@
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from refimpl.kv.blocks import BlockPool, OutOfBlocksError, Sharing
@@ -205,6 +205,8 @@ class RadixLeases(Leases):
 TestPlainLeases = Leases.TestCase
 TestHashedLeases = HashedLeases.TestCase
 TestRadixLeases = RadixLeases.TestCase
+SHORT = settings(stateful_step_count=25)
+TestPlainLeases.settings = TestHashedLeases.settings = TestRadixLeases.settings = SHORT
 
 
 @given(prompt=PROMPT, kind=st.sampled_from(["hashed", "radix"]), size=st.sampled_from([1, 2, 4]))

@@ -116,8 +116,8 @@ class Watched(RadixMemory):
 
     longest = 0
 
-    def lease(self, tokens, extra=(), *, priority=0):
-        lease, match = super().lease(tokens, extra, priority=priority), None
+    def lease(self, tokens, extra=(), priority=0):
+        lease = super().lease(tokens, extra, priority)
         match = lease.match
 
         def watched_match():

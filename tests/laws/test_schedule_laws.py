@@ -29,7 +29,7 @@ from tests.laws.engines import (
     shapes_unchecked,
 )
 
-CROWD = st.lists(ASKS, min_size=1, max_size=4)
+CROWD = st.lists(ASKS, min_size=1, max_size=3)
 PLAIN = Schedule()
 WITHOUT_TREE = sorted(set(POLICIES) - {"dfs-weight"})
 

@@ -122,6 +122,15 @@ def test_a_later_call_finds_the_first_ones_cache():
     assert llm.generate(ids, SamplingParams(max_tokens=1))[0].completions[0].n_cached == 4
 
 
+def test_tokens_that_do_not_exist_are_that_prompts_error():
+    llm = LLM(MODEL)
+    params = SamplingParams(max_tokens=2)
+    bad, good, negative = llm.generate([[1, 26], [1, 2], [-1, 2]], params)
+    assert isinstance(bad.completions[0].error, InputError)
+    assert isinstance(negative.completions[0].error, InputError)
+    assert good.completions[0].sampled == definition([1, 2], params)
+
+
 @pytest.mark.parametrize("call", [{"n": 0}, {"prompts": "a text"}])
 def test_what_makes_no_sense_is_refused(call):
     with pytest.raises(InputError):

@@ -6,7 +6,7 @@ from refimpl.engine.admission import NewTokenRatio
 from refimpl.engine.limits import Limits, Preemption
 from refimpl.engine.request import Request, Status
 from refimpl.engine.scheduler import Scheduler
-from refimpl.engine.step import Outcome
+from refimpl.engine.step import Outcome, Step
 from refimpl.engine.victims import FewestOutputs, LastAdmitted, LowestPriority
 from refimpl.errors import InputError
 from refimpl.kv.blocks import BlockPool, Sharing
@@ -104,15 +104,17 @@ def test_a_full_host_means_recomputation():
     assert b.status is Status.WAITING and b.n_computed == 0
 
 
-def test_a_victim_that_had_its_share_gives_the_budget_back():
+@pytest.mark.parametrize("how", Preemption)
+def test_a_victim_that_had_its_share_gives_it_back(how):
     scheduler = scheduler_of(
-        n_blocks=4, block_size=2, victims=LowestPriority(), max_batched_tokens=8
+        n_blocks=4, block_size=2, victims=LowestPriority(), max_batched_tokens=8, preemption=how
     )
-    low, high = new("low", 3, priority=1), new("high", 3, priority=0)
+    low, high = new("low", 2, priority=1), new("high", 3, priority=0)
     scheduler.add(low), scheduler.add(high)
     step(scheduler), step(scheduler)
     made = step(scheduler)
     assert made.preempted == [low] and shares(made) == {"high": 1} and made.budget == 7
+    assert low.n_computed == (3 if how is Preemption.SWAP else 0) and low.n_pending == 0
 
 
 def test_victims():
@@ -131,7 +133,8 @@ def test_what_a_victim_computed_is_found_again_in_the_cache():
     scheduler.add(a)
     step(scheduler)
     scheduler.preempt(a, scheduler.schedule())
-    assert shares(step(scheduler)) == {"a": 2} and a.n_cached == 4  # of 6 tokens
+    assert shares(step(scheduler)) == {"a": 2}  # of 6 tokens, 4 were cached
+    assert a.n_cached == 0  # when it first came
 
 
 def test_samples_are_born_when_the_prompt_is_done_and_share_its_blocks():
@@ -174,6 +177,44 @@ def test_an_unborn_sample_can_be_cancelled_and_an_orphan_takes_over():
     scheduler.abort("p")
     scheduler.check()
     assert list(scheduler.waiting) == ["p2"] and not two.is_unborn
+
+
+def test_a_token_that_comes_twice_is_taken_once():
+    """An orphan was drawn for with its parent, and then began anew, all before the first commit."""
+    scheduler = scheduler_of()
+    parent, child = new("p", 3), new("c", 3, is_unborn=True)
+    parent.unborn = [child]
+    scheduler.add(parent)
+
+    def results(made, token):
+        sampled = Sampled(token=token, logprob=0.0, drawn_logprob=0.0)
+        return [Outcome([sampled] * len(share.draws)) for share in made.shares]
+
+    first = scheduler.schedule()
+    scheduler.abort("p")
+    second = scheduler.schedule()
+    assert shares(second) == {"c": 3}  # the whole prompt again, for the child alone
+    scheduler.commit(first, results(first, 7))
+    third = scheduler.schedule()  # its second token
+    scheduler.commit(second, results(second, 8))
+    scheduler.commit(third, results(third, 9))
+    assert child.output == [7, 9]
+    scheduler.check()
+
+
+def test_samples_whose_parent_gives_way_before_they_are_born_draw_later():
+    scheduler = scheduler_of()
+    parent, child = new("p", 3, 4), new("c", 3, 4, is_unborn=True)
+    parent.unborn = [child]
+    scheduler.add(parent)
+    first = scheduler.schedule()  # both would draw from it
+    scheduler.preempt(parent, Step(budget=0))
+    scheduler.commit(first, [Outcome([TOKEN, TOKEN])])
+    assert parent.n_output == 1 and not child.output
+    assert [shares(step(scheduler)) for _ in range(2)] == [{"p": 4}, {"p": 1, "c": 3}]
+    while not scheduler.is_idle:
+        step(scheduler)
+    assert parent.n_output == child.n_output == 4
 
 
 def test_new_token_ratio_admits_by_estimate():

@@ -1,0 +1,28 @@
+"""Pictures of a run: `record` writes what happened, `page` draws it, `demo` has runs worth drawing.
+
+    blocks      the pool with its owners and counts, and block tables as arrows into it
+    radix       the tree with hits, splits, locks and evictions
+    schedule    each step's budget, and who got what of it
+
+A page is one HTML file that needs nothing else.
+
+>>> html = picture("schedule")
+>>> html.startswith("<!doctype html>") and "http" not in html.split("<svg")[0]
+True
+"""
+
+from pathlib import Path
+
+from refimpl.engine.show.demo import DEMOS
+from refimpl.engine.show.page import VIEWS, page
+from refimpl.engine.show.record import Log, read
+from refimpl.errors import InputError
+
+
+def picture(view: str, log: Log | Path | None = None) -> str:
+    """The page of one view, of a recorded run or of that view's demonstration."""
+    if view not in VIEWS:
+        raise InputError(f"no picture {view!r}: choose one of {', '.join(VIEWS)}")
+    if log is None:
+        log = DEMOS[view]()
+    return page(view, read(log) if isinstance(log, Path) else log)
