@@ -1,13 +1,19 @@
 """What the engine asks of whatever computes, and the reference as its first implementation.
 
-Three tiers on one object.  What `new_cache` returns is opaque: only the backend that made it looks
-inside.
+Three tiers on one object.  What `weight`, `load` and `new_cache` return is opaque: only the backend
+that made it looks inside; so are its arrays, which `put` and `host` carry to it and back.
 
-1. Memory: `new_cache`, and blocks as whole units: `copy_blocks` (copy-on-write), `read_blocks` and
-   `write_blocks` (swapping to the host, tests that look inside).
-2. Operations, each with its meaning in `refimpl.ops`: the attribute `ops`.
-3. `forward`: a whole step.  The reference's is the composition of the operations; another backend
-   may fuse them, and must then equal their composition.
+1. Memory: `weight` and `load` (packed blocks may stay packed, or be repacked once), `new_cache`,
+   and blocks as whole units: `copy_blocks` (copy-on-write), `read_blocks` and `write_blocks`
+   (swapping to the host, tests that look inside).
+2. Operations, each with its meaning in `refimpl.ops`: the attribute `ops`, and `attend`, which is
+   attention over a cache.  `bound` says how far a result may lie from the reference's.
+3. `forward`, a whole step, and `choose`, the tokens at its end.  Both may be fused, and must then
+   equal their composition.
+
+A backend need not write all that: `Composed` makes every tier from operations on NumPy arrays, and
+a subclass replaces what it does better.  `examples/torch_backend.py` is a stranger's, in a few
+lines.
 
 Order is part of the contract: calls take effect in the order in which they are made, whether or not
 they have returned.  That is what lets the engine free a block at once and hand it to somebody else
@@ -17,17 +23,24 @@ while a step that reads it is still running, and schedule a step on top of one i
 tokens refer to them.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float64, Int32
 from numpy import ndarray
 
+from refimpl.errors import RefimplError
+from refimpl.formats.quants.block import Tensor
 from refimpl.kv.paged import PagedCache, attend_paged
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
-from refimpl.model.forward import REFERENCE, Model, Tap, forward, untapped
+from refimpl.model.forward import Attend, Model, Tap, forward, untapped
+from refimpl.ops import bounds
+from refimpl.ops.numerics import F32
 from refimpl.ops.reference import Reference
+from refimpl.sampling import Draw, Sampled, choose
 
 Blocks = list[int]
 NONE_DRAWN = np.zeros(0, dtype=np.int32)
@@ -37,7 +50,27 @@ NONE_DRAWN = np.zeros(0, dtype=np.int32)
 class Backend(Protocol):
     """The contract."""
 
-    ops: Reference
+    name: str
+    reference: Reference
+    """The definition that this backend promises to equal within its bounds."""
+    ops: Any
+    """The operations of `Reference`, under the same names, on the backend's arrays."""
+
+    def put(self, x: ndarray) -> Any:
+        """A NumPy array as the backend's own."""
+
+    def host(self, x: Any) -> ndarray:
+        """The backend's array as NumPy's, once it is computed."""
+
+    def weight(self, tensor: Tensor) -> Any:
+        """A weight as `ops` take it.
+
+        Has `shape` and `ndim`; a vector is an array of the backend's, also under `[...]`; a stack
+        of matrices has `part(i)` unless it is a NumPy array.
+        """
+
+    def load(self, model: Model) -> Any:
+        """The model as `forward` takes it, made once."""
 
     def new_cache(self, config: Config, *, n_blocks: int, block_size: int) -> Any:
         """Room for the keys and values of n_blocks * block_size tokens in every layer."""
@@ -51,50 +84,105 @@ class Backend(Protocol):
     def write_blocks(self, cache: Any, blocks: Blocks, contents: Any) -> None:
         """Put back what `read_blocks` returned, in any blocks."""
 
+    def attend(self, cache: Any, plan: Plan, config: Config) -> Attend:
+        """What `forward` calls in each layer: store the new keys and values, then attend."""
+
     def forward(
         self,
-        model: Model,
+        model: Any,
         plan: Plan,
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
-    ) -> Float[ndarray, "rows vocab"]:
-        """Logits of the plan's rows; the new tokens' keys and values are stored in their slots."""
+    ) -> Any:
+        """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots."""
+
+    def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
+        """A token for each draw, or why there is none (`refimpl.sampling.choose`)."""
+
+    def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
+        """How far `ops.op(*args)` may lie from `reference.op(*args)`, component by component."""
 
 
-class ReferenceBackend:
-    """NumPy, exact inside every operation and rounded once (`refimpl.ops`)."""
+class Composed:
+    """Every tier, from operations on NumPy arrays."""
 
-    def __init__(self, ops: Reference = REFERENCE) -> None:
+    def __init__(
+        self, ops: Any, *, name: str = "composed", reference: Reference | None = None
+    ) -> None:
         self.ops = ops
+        self.name = name
+        self.reference = reference or Reference()
 
-    def new_cache(self, config: Config, *, n_blocks: int, block_size: int) -> PagedCache:
+    def put(self, x: ndarray) -> Any:
+        return x
+
+    def host(self, x: Any) -> ndarray:
+        return np.asarray(x)
+
+    def weight(self, tensor: Tensor) -> Any:
+        return tensor
+
+    def load(self, model: Model) -> Any:
+        return replace(
+            model,
+            top={name: self.weight(tensor) for name, tensor in model.top.items()},
+            layers=tuple(
+                {name: self.weight(tensor) for name, tensor in layer.items()}
+                for layer in model.layers
+            ),
+        )
+
+    def new_cache(self, config: Config, *, n_blocks: int, block_size: int) -> Any:
         return PagedCache(n_slots=n_blocks * block_size, block_size=block_size)
 
-    def copy_blocks(self, cache: PagedCache, src: Blocks, dst: Blocks) -> None:
+    def copy_blocks(self, cache: Any, src: Blocks, dst: Blocks) -> None:
         for one, other in zip(src, dst, strict=True):
             self.write_blocks(cache, [other], self.read_blocks(cache, [one]))
 
-    def read_blocks(self, cache: PagedCache, blocks: Blocks) -> list[ndarray]:
+    def read_blocks(self, cache: Any, blocks: Blocks) -> Any:
         slots = cache.slots_of(blocks)
         return [stored[slots] for stored in (*cache.keys, *cache.values)]
 
-    def write_blocks(self, cache: PagedCache, blocks: Blocks, contents: list[ndarray]) -> None:
+    def write_blocks(self, cache: Any, blocks: Blocks, contents: Any) -> None:
         slots = cache.slots_of(blocks)
         for stored, content in zip((*cache.keys, *cache.values), contents, strict=True):
             stored[slots] = content
 
+    def attend(self, cache: Any, plan: Plan, config: Config) -> Attend:
+        return attend_paged(cache, plan, config, self.ops, self.reference.stored)
+
     def forward(
         self,
-        model: Model,
+        model: Any,
         plan: Plan,
-        cache: PagedCache,
+        cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
-    ) -> Float[ndarray, "rows vocab"]:
-        attend = attend_paged(cache, plan, model.config, self.ops)
+    ) -> Any:
+        attend = self.attend(cache, plan, model.config)
         tokens = known_tokens(plan.tokens, drawn)
         return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
+
+    def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
+        return choose(self.host(logits), draws)
+
+    def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
+        """The theorems of float32 in any order (`refimpl.ops.bounds`)."""
+        theorem = getattr(bounds, op)
+        return np.asarray(theorem(*args, engine=F32, **options))
+
+
+class ReferenceBackend(Composed):
+    """NumPy, exact inside every operation and rounded once (`refimpl.ops`)."""
+
+    def __init__(self, ops: Reference | None = None) -> None:
+        reference = ops or Reference()
+        super().__init__(reference, name="numpy", reference=reference)
+
+    def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
+        """It is the definition."""
+        return np.zeros(np.shape(getattr(self.ops, op)(*args, **options)))
 
 
 def known_tokens(

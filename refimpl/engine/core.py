@@ -33,7 +33,7 @@ class Engine:
         plan = build_plan(step)
         self.runner.move(step)
         logits = self.runner.forward(plan)
-        outcomes = draw(step, logits)
+        outcomes = draw(step, logits, self.runner.backend)
         return self.scheduler.commit(step, outcomes)
 
     @property

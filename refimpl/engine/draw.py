@@ -1,40 +1,65 @@
 """From rows of logits to tokens: each request draws for itself, with numbers of its own.
 
 The number that chooses a token is a function of (seed, sample, position), so neither the batch nor
-the schedule has a say in it.  `before` are the results of the step before, where those may not have
-been committed yet: a pending token is there.
+the schedule has a say in it.  The backend chooses all tokens of a step at once (`Draw`), where the
+logits are.  `before` are the results of the step before, where those may not have been committed
+yet: a pending token is there.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from refimpl.backend import Backend
 from refimpl.engine.faults import BackendError, BadLogitsError
 from refimpl.engine.request import Request
+from refimpl.engine.runner import Logits
 from refimpl.engine.step import Outcome, Share, Step
 from refimpl.errors import RefimplError
-from refimpl.model.generate import without
-from refimpl.sampling import Sampled, SamplingError, log_softmax, logprobs, sample_at
+from refimpl.sampling import Draw, Sampled, SamplingError, log_softmax, logprobs
 
 Row = Float[ndarray, " vocab"]
 Before = dict[Request, Sampled]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """The draws of one array of logits, and whose they are."""
+
+    draws: list[Draw] = field(default_factory=list)
+    owners: list[tuple[int, Request]] = field(default_factory=list)  # share, request
+
+
 def draw(
-    step: Step,
-    logits: list[Float[ndarray, "_ vocab"] | BackendError],
-    before: Before | None = None,
+    step: Step, logits: Logits, backend: Backend, before: Before | None = None
 ) -> list[Outcome]:
     """What became of each share."""
-    return [
-        Outcome(error=rows)
-        if isinstance(rows, BackendError)
-        else outcome(share, rows, before or {})
-        for share, rows in zip(step.shares, logits, strict=True)
-    ]
+    outcomes: list[Outcome] = []
+    tasks = [Task() for _ in logits.arrays]
+    for share, place in zip(step.shares, logits.places, strict=True):
+        if isinstance(place, BackendError):
+            outcomes.append(Outcome(error=place))
+            continue
+        array, first, stop = place
+        outcomes.append(scored(share, logits.arrays[array], first, backend))
+        if outcomes[-1].error is None:
+            for request in share.draws:
+                tasks[array].draws.append(draw_of(request, stop - 1, share, before or {}))
+                tasks[array].owners.append((len(outcomes) - 1, request))
+    for task, array in zip(tasks, logits.arrays, strict=True):
+        for (i, request), result in zip(task.owners, chosen(backend, array, task), strict=True):
+            outcomes[i].sampled.append(named(request, result))
+    return outcomes
 
 
-def outcome(share: Share, rows: Float[ndarray, "_ vocab"], before: Before) -> Outcome:
+def scored(share: Share, array: object, first: int, backend: Backend) -> Outcome:
+    """The log-probabilities of a prompt's own tokens, where somebody asked for them."""
+    if not share.scored:
+        return Outcome()
+    rows = backend.host(array)[first:]
     try:
         scores = [
             (position + 1, score(share.request, position + 1, row))
@@ -42,8 +67,7 @@ def outcome(share: Share, rows: Float[ndarray, "_ vocab"], before: Before) -> Ou
         ]
     except SamplingError as error:
         return Outcome(error=bad_logits(share.request, error))
-    sampled = [attempt(request, rows[-1], share, before) for request in share.draws]
-    return Outcome(sampled=sampled, prompt_scores=scores)
+    return Outcome(prompt_scores=scores)
 
 
 def score(request: Request, position: int, row: Row) -> Sampled:
@@ -54,25 +78,38 @@ def score(request: Request, position: int, row: Row) -> Sampled:
     return Sampled(token=token, logprob=logprob, drawn_logprob=logprob, top=top)
 
 
-def attempt(request: Request, row: Row, share: Share, before: Before) -> Sampled | RefimplError:
-    try:
-        return draw_one(request, row, share, before)
-    except SamplingError as error:
-        return bad_logits(request, error)
-    except RefimplError as error:
-        return error
-
-
-def draw_one(request: Request, row: Row, share: Share, before: Before) -> Sampled:
+def draw_of(request: Request, row: int, share: Share, before: Before) -> Draw:
     """The token after the share's last; the history is every token up to there."""
     history, mu = request.tokens, request.mu
     if share.pending and request in before:
         last = before[request]
         history, mu = [*history[: share.end - 1], last.token], last.mu
-    row = row[: request.vocab_size]
-    if share.end - request.n_prompt < request.params.min_tokens:
-        row = without(row, request.eog_tokens | request.stop_tokens)
-    return sample_at(row, request.params, history, request=request.sample, mu=mu)
+    too_early = share.end - request.n_prompt < request.params.min_tokens
+    return Draw(
+        row=row,
+        params=request.params,
+        history=history,
+        sample=request.sample,
+        mu=mu,
+        vocab_size=request.vocab_size,
+        banned=request.eog_tokens | request.stop_tokens if too_early else frozenset(),
+    )
+
+
+def chosen(backend: Backend, array: object, task: Task) -> Sequence[Sampled | RefimplError]:
+    """All tokens of an array; if that fails, one by one, so that only the culprit suffers."""
+    if not task.draws:
+        return []
+    try:
+        return backend.choose(array, task.draws)
+    except Exception as error:  # a backend may raise anything
+        if len(task.draws) == 1:
+            return [BackendError(f"the backend failed: {type(error).__name__}: {error}")]
+        return [chosen(backend, array, Task(draws=[one]))[0] for one in task.draws]
+
+
+def named(request: Request, result: Sampled | RefimplError) -> Sampled | RefimplError:
+    return bad_logits(request, result) if isinstance(result, SamplingError) else result
 
 
 def bad_logits(request: Request, error: SamplingError) -> BadLogitsError:

@@ -94,7 +94,8 @@ class OverlappedEngine(Engine):
         tokens = [sampled.token if sampled else 0 for _, sampled in drawn]
         self.runner.move(step)
         logits = self.runner.forward(plan, np.array(tokens, dtype=np.int32))
-        return draw(step, logits, {request: sampled for request, sampled in drawn if sampled})
+        known = {request: sampled for request, sampled in drawn if sampled}
+        return draw(step, logits, self.runner.backend, known)
 
     @property
     def is_idle(self) -> bool:

@@ -8,10 +8,12 @@ one that fails is charged to the request it was made for.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Int32
 from numpy import ndarray
 
 from refimpl.backend import NONE_DRAWN, Backend
@@ -22,7 +24,16 @@ from refimpl.kv.lease import Move, SwapIn, SwapOut
 from refimpl.kv.plan import Plan
 from refimpl.model.forward import Model
 
-Rows = Float[ndarray, "_ vocab"]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Logits:
+    """What a step computed: the backend's arrays, and where in them each sequence's rows lie."""
+
+    arrays: list[Any]
+    places: list[tuple[int, int, int] | BackendError]  # array, first row, the row after the last
+
+
+NO_LOGITS = Logits(arrays=[], places=[])
 
 
 class Runner:
@@ -30,7 +41,7 @@ class Runner:
 
     def __init__(self, backend: Backend, model: Model, pool: BlockPool) -> None:
         self.backend = backend
-        self.model = model
+        self.model = backend.load(model)
         self.cache = backend.new_cache(
             model.config, n_blocks=pool.n_blocks, block_size=pool.block_size
         )
@@ -50,21 +61,33 @@ class Runner:
         else:
             self.backend.copy_blocks(self.cache, [move.src], [move.dst])
 
-    def forward(
-        self, plan: Plan, drawn: Int32[ndarray, " draws"] = NONE_DRAWN
-    ) -> list[Rows | BackendError]:
+    def forward(self, plan: Plan, drawn: Int32[ndarray, " draws"] = NONE_DRAWN) -> Logits:
         """For each sequence of the plan its rows of logits, or why there are none."""
         n = len(plan.context_lens)
         if n == 0:
-            return []
+            return NO_LOGITS
         try:
             logits = self.backend.forward(self.model, plan, self.cache, drawn)
         except Exception as error:  # a backend may raise anything
-            if n == 1:
-                return [BackendError(f"the backend failed: {type(error).__name__}: {error}")]
-            return [result for s in range(n) for result in self.forward(plan.alone(s), drawn)]
-        ends = np.searchsorted(plan.rows, plan.seq_starts[1:-1])
-        return list(np.split(logits, ends))
+            if n > 1:
+                return joined([self.forward(plan.alone(s), drawn) for s in range(n)])
+            blame = BackendError(f"the backend failed: {type(error).__name__}: {error}")
+            return Logits(arrays=[], places=[blame])
+        ends = np.searchsorted(plan.rows, plan.seq_starts).tolist()
+        places = [(0, first, stop) for first, stop in pairwise(ends)]
+        return Logits(arrays=[logits], places=[*places])
+
+
+def joined(parts: list[Logits]) -> Logits:
+    """The results of plans that were computed one by one, as one."""
+    whole = Logits(arrays=[], places=[])
+    for part in parts:
+        n = len(whole.arrays)
+        for place in part.places:
+            moved = place if isinstance(place, BackendError) else (n + place[0], *place[1:])
+            whole.places.append(moved)
+        whole.arrays.extend(part.arrays)
+    return whole
 
 
 def failure(act: Callable[[Move], None], move: Move) -> BackendError | None:

@@ -83,7 +83,7 @@ class Step:
 class Outcome:
     """What became of one share: a token (or an error) for each draw, or an error for the whole."""
 
-    sampled: Sequence[Sampled | RefimplError] = ()
+    sampled: list[Sampled | RefimplError] = field(default_factory=list)
     prompt_scores: Sequence[tuple[int, Sampled]] = ()
     error: RefimplError | None = None
 

@@ -19,7 +19,9 @@ in the same step.
 [0.0, 1.0, 2.0]
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -28,7 +30,6 @@ from numpy import ndarray
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 from refimpl.model.forward import REFERENCE, Attend
-from refimpl.ops.reference import Reference
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,13 +61,17 @@ class PagedCache:
 
 
 def attend_paged(
-    cache: PagedCache, plan: Plan, config: Config, ops: Reference = REFERENCE
+    cache: PagedCache,
+    plan: Plan,
+    config: Config,
+    ops: Any = REFERENCE,
+    stored: Callable[[ndarray], ndarray] = REFERENCE.stored,
 ) -> Attend:
-    """What `forward` calls in each layer."""
+    """What `forward` calls in each layer.  `stored` is what the cache keeps of a key or a value."""
     sequences = list(plan.sequences())
 
     def attend(layer: int, q: ndarray, k: ndarray, v: ndarray) -> ndarray:
-        cache.store(layer, plan.slots, k, v)
+        cache.store(layer, plan.slots, stored(k), stored(v))
         keys, values = cache.keys[layer], cache.values[layer]
         options = config.attention(layer)
         return np.concatenate(

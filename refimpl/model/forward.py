@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numpy import ndarray
 
-from refimpl.formats.quants.block import Tensor
+from refimpl.formats.quants.block import Tensor, part
 from refimpl.model.config import Config, Rope
 from refimpl.ops.reference import Reference
 
@@ -129,7 +129,9 @@ def feed_forward(ops: Reference, c: Config, layer: Layer, h: ndarray) -> ndarray
     if "ffn_gate_inp.weight" in layer:
 
         def expert(e: int, x: ndarray) -> ndarray:
-            gate, up, down = (layer[f"ffn_{z}_exps.weight"][e] for z in ("gate", "up", "down"))
+            gate, up, down = (
+                part(layer[f"ffn_{z}_exps.weight"], e) for z in ("gate", "up", "down")
+            )
             return ops.linear(ops.glu(ops.linear(x, gate), ops.linear(x, up), c.activation), down)
 
         router = linear(ops, layer, "ffn_gate_inp", h)

@@ -19,6 +19,7 @@ from refimpl.model.cache import ContiguousCache, attend_to_itself
 from refimpl.model.forward import REFERENCE, Model, forward
 from refimpl.ops.reference import Reference
 from refimpl.sampling import Sampled, SamplingParams, sample_at
+from refimpl.sampling.draws import without
 
 NextLogits = Callable[[Sequence[int]], Float[ndarray, " vocab"]]
 """From a sequence of token ids to the logits of what comes next."""
@@ -117,10 +118,3 @@ def generate(
         yield Step(sampled=sampled, finish="stop" if ended else "length" if n == most else None)
         if ended:
             return
-
-
-def without(logits: Float[ndarray, " vocab"], banned: Set[int]) -> Float[ndarray, " vocab"]:
-    """The logits with some tokens removed: before `min_tokens`, the text may not end."""
-    allowed = logits.copy()
-    allowed[sorted(banned)] = -np.inf
-    return allowed

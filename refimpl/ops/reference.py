@@ -3,26 +3,41 @@
 A backend offers the same methods; this one computes the definition, and `to` says what happens at
 every boundary.  Float32 is the default; float64 shows the model without rounding; a random rounding
 (Monte Carlo arithmetic) shows how much rounding matters to it.
+
+Two modes are not exact, and so they have names.  `act="q8"`: quantised weights meet activations
+that were quantised first (`tensor.linear_q8`).  `cache="float16"` and the like: keys and values are
+rounded when they are stored (`storage`).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float, Float64, Integer
 from numpy import ndarray
 
 from refimpl.formats.quants.block import Tensor
-from refimpl.ops import activation, attention, moe, norm, rope, tensor
+from refimpl.ops import activation, attention, moe, norm, rope, storage, tensor
 from refimpl.ops.numerics import F32, Rounding
 
+Act = Literal["none", "q8"]
 Rows = Float[ndarray, "tokens dim"]
 Heads = Float[ndarray, "tokens heads head_dim"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """`refimpl.ops`, rounded by `to` at every boundary."""
+    """`refimpl.ops`, rounded by `to` at every boundary.
+
+    `act` names what linear maps do to their activations, `cache` what keys and values are kept in.
+    """
 
     to: Rounding = F32
+    act: Act = "none"
+    cache: str = "float32"
+
+    def stored(self, x: Heads) -> Heads:
+        """Keys or values as the cache gives them back."""
+        return storage.STORED[self.cache](x)
 
     def embed(
         self, table: Tensor, tokens: Integer[ndarray, " tokens"], scale: float = 1.0
@@ -35,7 +50,8 @@ class Reference:
         weight: Tensor,
         bias: Float[ndarray, " outer"] | None = None,
     ) -> Float[ndarray, "tokens outer"]:
-        return tensor.linear(x, weight, bias, to=self.to)
+        linear = tensor.linear if self.act == "none" else tensor.linear_q8
+        return linear(x, weight, bias, to=self.to)
 
     def add(
         self, a: Float[ndarray, "*shape"], b: Float[ndarray, "*shape"]

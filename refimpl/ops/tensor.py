@@ -13,6 +13,8 @@ from jaxtyping import Float, Integer
 from numpy import ndarray
 
 from refimpl.formats.quants.block import Packed, Tensor
+from refimpl.formats.quants.dot import partner
+from refimpl.formats.quants.dot import unrounded as dot_q8
 from refimpl.ops.numerics import F32, Rounding, dot, exact
 
 CHUNK = 1 << 17
@@ -43,6 +45,23 @@ def linear(
     y = np.empty((len(x), outer))  # [tokens, outer]
     for rows in row_chunks(weight):
         y[:, rows] = dot(wide, exact(weight[rows])[None])
+    return to(y if bias is None else y + exact(bias))
+
+
+def linear_q8(
+    x: Float[ndarray, "tokens inner"],
+    weight: Tensor,
+    bias: Float[ndarray, " outer"] | None = None,
+    *,
+    to: Rounding = F32,
+) -> Float[ndarray, "tokens outer"]:
+    """The named mode act="q8": activations are quantised first, as ggml does for these weights.
+
+    Weights that are not quantised are multiplied as they are (`refimpl.formats.quants.dot`).
+    """
+    if not isinstance(weight, Packed) or weight.type.split is None:
+        return linear(x, weight, bias, to=to)
+    y, _ = dot_q8(np.asarray(x, np.float32), weight.type, weight.blocks, partner(weight.type))
     return to(y if bias is None else y + exact(bias))
 
 

@@ -19,6 +19,7 @@ from numpy import ndarray
 from refimpl.errors import InputError
 from refimpl.sampling.alternatives import TokenLogprob, logprobs
 from refimpl.sampling.chain import MIROSTAT_ORDER, ORDER, Order, process
+from refimpl.sampling.mask import Mask, masked
 from refimpl.sampling.mirostat import cut_surprising, next_mu
 from refimpl.sampling.params import Real, SamplingParams
 from refimpl.sampling.penalties import History
@@ -47,18 +48,21 @@ def sample(
     xtc_uniform: float | None = None,
     mu: Real | None = None,
     order: Order = ORDER,
+    mask: Mask | None = None,
 ) -> Sampled:
     """Choose one token.  `xtc_uniform` is XTC's own number, `mu` the last step's `Sampled.mu`.
 
-    Under mirostat the filters are `MIROSTAT_ORDER`, whatever `order` says.
+    `mask` comes before every filter; the model's own law does not know of it.  Under mirostat the
+    filters are `MIROSTAT_ORDER`, whatever `order` says.
     """
     raw = np.asarray(logits, dtype=np.float64)
+    given = raw if mask is None else masked(raw, mask)
     if params.mirostat:
         mu = 2.0 * params.mirostat_tau if mu is None else mu
-        allowed = cut_surprising(process(raw, params, history, order=MIROSTAT_ORDER), mu)
+        allowed = cut_surprising(process(given, params, history, order=MIROSTAT_ORDER), mu)
     else:
         coin = xtc_coin(params, xtc_uniform)
-        allowed = process(raw, params, history, xtc=coin, order=order)
+        allowed = process(given, params, history, xtc=coin, order=order)
     token = pick(allowed, checked(uniform))
     return Sampled(
         token=token,
@@ -77,6 +81,7 @@ def sample_at(
     request: int = 0,
     mu: Real | None = None,
     order: Order = ORDER,
+    mask: Mask | None = None,
 ) -> Sampled:
     """`sample` with the numbers that belong to this seed, request and position.
 
@@ -87,7 +92,9 @@ def sample_at(
         philox_uniform(params.seed, request, len(history), stream)
         for stream in (TOKEN_STREAM, XTC_STREAM)
     )
-    return sample(logits, params, history, chance, xtc_uniform=xtc_chance, mu=mu, order=order)
+    return sample(
+        logits, params, history, chance, xtc_uniform=xtc_chance, mu=mu, order=order, mask=mask
+    )
 
 
 def law(

@@ -118,9 +118,18 @@ class Packed:
         weights = self.type.dequantize(self.blocks[rows])
         return weights.reshape(*weights.shape[:-2], -1)
 
+    def part(self, i: int) -> "Packed":
+        """Matrix i of a stack of matrices, still packed."""
+        return Packed(type=self.type, blocks=self.blocks[i])
+
 
 Tensor = ndarray | Packed
 """A weight: anything whose rows can be indexed and come out as floats."""
+
+
+def part(stack: Tensor, i: int) -> Tensor:
+    """Matrix i of a stack (the experts of a layer), as it is stored."""
+    return stack[i] if isinstance(stack, ndarray) else stack.part(i)
 
 
 def widen(weight: Tensor) -> Float64[ndarray, "..."]:

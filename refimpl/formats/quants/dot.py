@@ -58,6 +58,18 @@ def linear(
 
     A float32 evaluation in any order lies within gamma(segments + 8) times that sum, and an ulp.
     """
+    y, magnitude = unrounded(x, weights, blocks, act)
+    with np.errstate(over="ignore"):
+        return y.astype(np.float32), magnitude
+
+
+def unrounded(
+    x: Float32[ndarray, "tokens inner"],
+    weights: BlockType,
+    blocks: Shaped[ndarray, "outer n_blocks"],
+    act: str,
+) -> tuple[Float64[ndarray, "tokens outer"], Float64[ndarray, "tokens outer"]]:
+    """`linear` before its result is rounded."""
     a = split_rows(activation_type(act), quantize_activations(x, act))
     w = split_rows(weights, blocks)
     if a.q.shape[1] != w.q.shape[1]:
@@ -93,8 +105,8 @@ def split_rows(kind: BlockType, blocks: Shaped[ndarray, "rows n_blocks"]) -> Par
 
 def combine(
     a: Parts, w: Parts
-) -> tuple[Float32[ndarray, "tokens outer"], Float64[ndarray, "tokens outer"]]:
-    """Steps 2 and 3."""
+) -> tuple[Float64[ndarray, "tokens outer"], Float64[ndarray, "tokens outer"]]:
+    """Steps 2 and 3, before the rounding."""
     n = max(a.scale.shape[1], w.scale.shape[1])  # segments: both divide into them, powers of two
     dx = exactly(a.scale, n)
     qa, qw = segments(a.q, n), segments(w.q, n)
@@ -112,8 +124,7 @@ def combine(
             size = size + np.abs(minimum) * np.abs(qa[s]).sum(1)[:, None]
         y += dx[:, s, None] * term
         magnitude += np.abs(dx[:, s, None]) * size
-    with np.errstate(over="ignore"):
-        return y.astype(np.float32), magnitude
+    return y, magnitude
 
 
 def exactly(scale: Float32[ndarray, "rows subs"], n: int) -> Float64[ndarray, "rows segments"]:
