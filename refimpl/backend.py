@@ -25,13 +25,14 @@ tokens refer to them.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int32
 from numpy import ndarray
 
-from refimpl.errors import RefimplError
+from refimpl.errors import InputError, RefimplError
 from refimpl.formats.quants.block import Tensor
 from refimpl.kv.paged import PagedCache, attend_paged
 from refimpl.kv.plan import Plan
@@ -183,6 +184,24 @@ class ReferenceBackend(Composed):
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         """It is the definition."""
         return np.zeros(np.shape(getattr(self.ops, op)(*args, **options)))
+
+
+def make_backend(factory: str, **modes: Any) -> Backend:
+    """Call `package.module:factory`; the result must look like a backend."""
+    module, _, name = factory.partition(":")
+    try:
+        made = getattr(import_module(module), name)(**modes)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"no backend at {factory!r}: {error}") from None
+    if not isinstance(made, Backend):
+        missing = [n for n in sorted(backend_members()) if not hasattr(made, n)]
+        raise InputError(f"what {factory!r} makes is no backend: it has no {', '.join(missing)}")
+    return made
+
+
+def backend_members() -> set[str]:
+    """The names that the contract asks for."""
+    return {n for n in (*vars(Backend), *Backend.__annotations__) if not n.startswith("_")}
 
 
 def known_tokens(

@@ -15,7 +15,9 @@ the others do not notice.
 >>> print(b.completions[0].error)
 request '1' has no tokens: nothing to continue
 
-With `record=True` the scheduler keeps a log that `refimpl show` draws (`refimpl.engine.show`):
+`cache`, `mode`, `policy`, `limits` and `overlap` choose how the work is scheduled, and change no bit
+of an answer.  With `record=True` the scheduler keeps a log that `refimpl show` draws
+(`refimpl.engine.show`):
 
 >>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32, record=True)
 >>> _ = llm.generate([1, 2, 3], SamplingParams(max_tokens=2))
@@ -25,12 +27,14 @@ With `record=True` the scheduler keeps a log that `refimpl show` draws (`refimpl
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Literal
 
 from refimpl.backend import Backend, ReferenceBackend
 from refimpl.engine.core import Engine
 from refimpl.engine.limits import Limits
+from refimpl.engine.modes import rules_of
 from refimpl.engine.overlap import OverlappedEngine
 from refimpl.engine.policies import Policy
 from refimpl.engine.request import Finish, Request
@@ -91,6 +95,7 @@ class LLM:
         n_host_blocks: int = 0,
         limits: Limits | None = None,
         policy: Policy | None = None,
+        mode: str = "vllm",
         overlap: bool = False,
         record: bool = False,
     ) -> None:
@@ -103,13 +108,11 @@ class LLM:
         host = BlockPool(n_blocks=n_host_blocks, block_size=block_size) if n_host_blocks else None
         memory = MEMORIES[cache](pool, host=host)
         word = self.tokenizer.token_text if self.tokenizer else None
-        scheduler = (
-            RecordingScheduler(memory, limits, policy=policy, word=word)
-            if record
-            else Scheduler(memory, limits, policy=policy)
-        )
-        kind = OverlappedEngine if overlap else Engine
-        self.engine = kind(self.model, backend or ReferenceBackend(), scheduler)
+        admission, victims = rules_of(mode)
+        kind = partial(RecordingScheduler, word=word) if record else Scheduler
+        scheduler = kind(memory, limits, policy=policy, victims=victims, admission=admission)
+        loop = OverlappedEngine if overlap else Engine
+        self.engine = loop(self.model, backend or ReferenceBackend(), scheduler)
         self._ids = count()
 
     @property
@@ -134,11 +137,21 @@ class LLM:
         return [self.result(family, texts) for family in families]
 
     def stream(
-        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams]
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        n: int = 1,
     ) -> Iterator[tuple[int, Output]]:
-        """News as it comes: the number of the prompt, and what is new of it."""
-        families = self.submit(prompts, params)
-        place = {family[0].id: i for i, family in enumerate(families)}
+        """News as it comes: the number of the prompt, and what is new of one of its samples.
+
+        Which sample is `output.request.sample`; the pieces of its text, joined, are its text.
+        """
+        families = self.submit(prompts, params, n=n)
+        place = {request.id: i for i, family in enumerate(families) for request in family}
+        for i, family in enumerate(families):
+            if family[0].error:  # refused, so nothing will be heard of it
+                yield i, Output(request=family[0], finish=family[0].finish)
         for output in self.outputs(families):
             yield place[output.request.id], output
 
@@ -160,15 +173,20 @@ class LLM:
         *,
         n: int = 1,
         prompt_logprobs: int | None = None,
+        names: Sequence[str] = (),
     ) -> list[list[Request]]:
-        """Queue every prompt; one that is refused has its error and is finished."""
+        """Queue every prompt; one that is refused has its error and is finished.
+
+        `names` are the requests' ids, for whoever follows them; without them they are numbers.
+        """
         families = []
         asked = as_list(prompts)
+        ids = names or [str(next(self._ids)) for _ in asked]
         wanted = [params] * len(asked) if isinstance(params, SamplingParams) else list(params)
         if len(wanted) != len(asked):
             raise InputError(f"{len(asked)} prompts and {len(wanted)} parameters: give one for all")
-        for prompt, one in zip(asked, wanted, strict=True):
-            family = self.requests(prompt, one, n, prompt_logprobs)
+        for id, prompt, one in zip(ids, asked, wanted, strict=True):
+            family = self.requests(id, prompt, one, n, prompt_logprobs)
             try:
                 self.refuse_unknown_tokens(family[0])
                 self.engine.add(family[0])
@@ -184,16 +202,15 @@ class LLM:
             raise InputError(f"a prompt has tokens outside the model's vocabulary of {known}")
 
     def requests(
-        self, prompt: Prompt, params: SamplingParams, n: int, prompt_logprobs: int | None
+        self, id: str, prompt: Prompt, params: SamplingParams, n: int, prompt_logprobs: int | None
     ) -> list[Request]:
         """n samples: the first, and those to be forked from it."""
         if n < 1:
             raise InputError(f"n is {n}: ask for at least one sample")
         ids = self.encode(prompt)
-        base = str(next(self._ids))
         family = [
             Request(
-                id=base if i == 0 else f"{base}.{i}",
+                id=id if i == 0 else f"{id}.{i}",
                 prompt=tuple(ids),
                 params=params,
                 sample=i,

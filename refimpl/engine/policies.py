@@ -105,13 +105,16 @@ class LongestPrefix(Policy):
         return float(-n_matched)
 
     def repeats(self, waiting: Collection[Request], matched: dict[str, int]) -> dict[str, None]:
-        """Those that start like an earlier request of this queue.  The tree needs no model."""
+        """Those that start like an earlier request of this queue, in a tree of their own.
+
+        Only their first `deprioritise` tokens are looked at: as many as decide.
+        """
         queue, pages = RadixTree(page_size=1), count()
         found: dict[str, None] = {}
         for request in waiting:
             if matched[request.id] > self.check:
                 continue
-            tokens = request.tokens[:-1]
+            tokens = request.tokens[: min(self.deprioritise, len(request.tokens) - 1)]
             if queue.match(tokens, request.extra).n_tokens >= self.deprioritise:
                 found[request.id] = None
             else:

@@ -58,12 +58,19 @@ class Loaded:
 
 
 def load(
-    path: str | Path, *, context_length: int | None = None, tokenizer: str | Path | None = None
+    path: str | Path,
+    *,
+    context_length: int | None = None,
+    tokenizer: str | Path | None = None,
+    packed: bool = False,
 ) -> Loaded:
-    """Open a model.  `context_length` caps the context (and chooses LongRoPE's table)."""
+    """Open a model.  `context_length` caps the context (and chooses LongRoPE's table).
+
+    `packed` leaves every matrix as it is stored, for a backend that multiplies packed blocks.
+    """
     path = Path(path)
     checkpoint = open_checkpoint(path)
-    model = build_model(checkpoint, context_length)
+    model = build_model(checkpoint, context_length, packed=packed)
     return Loaded(
         path=path,
         model=model,
@@ -105,12 +112,15 @@ def read_gguf(path: Path) -> Checkpoint:
     return Checkpoint(metadata=file.metadata, tensors={name: lazy(name) for name in file.tensors})
 
 
-def build_model(checkpoint: Checkpoint, context_length: int | None = None) -> Model:
+def build_model(
+    checkpoint: Checkpoint, context_length: int | None = None, *, packed: bool = False
+) -> Model:
     """Check that every tensor is there in its shape, then load them."""
     tensors = checkpoint.tensors
     config = read_config(checkpoint, context_length)
     check_shapes(config, tensors)
-    small = sum(int(np.prod(t.shape)) for t in tensors.values()) < WIDEN_BELOW
+    n_weights = sum(int(np.prod(t.shape)) for t in tensors.values())
+    small = n_weights < WIDEN_BELOW and not packed
     top, layers = split_layers(config, tensors)
     return Model(
         config=config,

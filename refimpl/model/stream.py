@@ -11,12 +11,7 @@ the next token decides.  Nothing of the stop string itself is ever emitted.
 'the EN'
 """
 
-from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
-
-from refimpl.model.generate import Finish, Step
-from refimpl.sampling import Sampled
-from refimpl.text import IncrementalDecoder
 
 
 @dataclass
@@ -55,34 +50,3 @@ def overlap(text: str, stop: str) -> int:
     """
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
-    """What one token added to the visible text; often nothing, while something is held back."""
-
-    text: str
-    sampled: Sampled
-    finish: Finish | None
-
-
-def stream_text(
-    steps: Iterable[Step],
-    decoder: IncrementalDecoder,
-    *,
-    stops: tuple[str, ...] = (),
-    eog_ids: Set[int] = frozenset(),
-) -> Iterator[Chunk]:
-    """Turn steps into text.  The concatenation of the chunks is the whole output."""
-    watch = StopWatch(stops)
-    for step in steps:
-        ended = step.finish == "stop" and step.sampled.token in eog_ids
-        text = watch.push("" if ended else decoder.push(step.sampled.token))
-        if step.finish and not watch.stopped:
-            text += watch.push(decoder.flush())
-            if not watch.stopped:
-                text += watch.flush()
-        finish: Finish | None = "stop" if watch.stopped else step.finish
-        yield Chunk(text=text, sampled=step.sampled, finish=finish)
-        if watch.stopped:
-            return

@@ -83,6 +83,26 @@ def test_the_prompt_comes_from_an_argument_a_file_or_standard_input(stories, tmp
     assert len(told) == 1
 
 
+def test_several_prompts_and_samples_are_what_each_is_alone(stories):
+    args = ("generate", "-m", stories, "-s", 5, "-n", 8, "--json")
+    told = run(*args, "--samples", 2, "Once upon a time", "The cat").stdout.splitlines()
+    together = [json.loads(line) for line in told]
+    assert [(t["prompt"], t["sample"]) for t in together] == [
+        ("Once upon a time", 0), ("Once upon a time", 1), ("The cat", 0), ("The cat", 1),
+    ]  # fmt: skip
+    for prompt, first in (("Once upon a time", together[0]), ("The cat", together[2])):
+        assert first["tokens"] == json.loads(run(*args, prompt).stdout)["tokens"]
+    assert together[0]["text"] != together[1]["text"]
+    assert "--- The cat\n" in run(*args[:-1], "Once upon a time", "The cat").stdout
+
+
+def test_one_prompt_that_cannot_be_served_does_not_stop_the_others(stories):
+    args = ("generate", "-m", stories, "-t", 0, "-n", 3, "--context", 5)
+    result = run(*args, "Once", "Once upon a time there was a cat")
+    assert result.exit_code == 1
+    assert "shorten it" in result.stderr and "--- Once\n" in result.stdout
+
+
 def test_a_stop_string_only_truncates(stories):
     args = ("generate", "-m", stories, "-t", 0, "-n", 40, "Once upon a time")
     whole, cut = run(*args).stdout, run(*args, "--stop", "Lily").stdout
@@ -152,9 +172,10 @@ def test_chat_keeps_its_history(stories):
     [
         (("generate", "-m", "nosuch"), "give tiny or tiny-draft, a path"),
         (("generate", "-m", "hf:nonsense", "x"), "hf:ORG/REPO"),
-        (("generate", "-m", "STORIES", "--backend", "cupy", "x"), "use --backend numpy"),
+        (("generate", "-m", "STORIES", "--backend", "abacus", "x"), "choose numpy, numba, cupy"),
+        (("generate", "-m", "STORIES", "--backend", "json:loads", "x"), "json:loads"),
         (("generate", "-m", "STORIES", "--top-p", "2", "x"), "top_p is 2.0"),
-        (("generate", "-m", "STORIES", "--context", "4", "Once upon a time"), "only 4"),
+        (("generate", "-m", "STORIES", "--context", "4", "Once upon a time"), "shorten it"),
         (("convert", "STORIES", "out.bin"), "should end in .gguf"),
         (("inspect", "CLI"), "not a GGUF file"),
     ],

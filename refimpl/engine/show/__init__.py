@@ -13,16 +13,17 @@ True
 
 from pathlib import Path
 
-from refimpl.engine.show.demo import DEMOS
 from refimpl.engine.show.page import VIEWS, page
 from refimpl.engine.show.record import Log, read
 from refimpl.errors import InputError
 
 
 def picture(view: str, log: Log | Path | None = None) -> str:
-    """The page of one view, of a recorded run or of that view's demonstration."""
+    """The page of one view, of a recorded run or of that view's demonstration on the embedded model."""
     if view not in VIEWS:
         raise InputError(f"no picture {view!r}: choose one of {', '.join(VIEWS)}")
     if log is None:
-        log = DEMOS[view]()
+        from refimpl.engine.show.demo import demonstration  # it runs an engine, which records
+
+        log = demonstration(view)
     return page(view, read(log) if isinstance(log, Path) else log)

@@ -89,7 +89,7 @@ class RecordingScheduler(Scheduler):
             for slot, token in zip(table.slots(share.start, share.end), tokens, strict=False):
                 self.device[slot] = token
                 if self.word is not None:
-                    self.words[str(token)] = self.word(token)
+                    self.words[str(token)] = spelled(self.word(token))
 
     def carry_out_move(self, move: Move) -> None:
         size = self.memory.pool.block_size
@@ -141,6 +141,15 @@ class RecordingScheduler(Scheduler):
                 tokens = [t if j < filled[b] else None for j, t in enumerate(tokens)]
             told.append([state, pool.refs[b], tokens])
         return told
+
+
+def spelled(token: str) -> str:
+    """A vocabulary's way to write a token, with its space and its line break as such.
+
+    >>> spelled("Ġonce"), spelled("▁upon"), spelled("Ċ")
+    (' once', ' upon', '⏎')
+    """
+    return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "⏎")
 
 
 def standing(request: Request) -> dict[str, Any]:

@@ -136,7 +136,7 @@ function radix(k) {
     <b style="color:#8b57c9">cut</b> two sequences part inside what was one node</p>`;
 }
 
-const label = n => n.tokens.map(word).join(" ");
+const label = n => n.tokens.map(t => t in header.words ? header.words[t] : " " + t).join("").trim();
 
 function lay_out(root) {
   let row = 0, right = 0;
