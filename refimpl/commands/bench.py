@@ -6,6 +6,7 @@ from refimpl.commands.family import Family
 
 MEMBERS = {
     "throughput": ("bench_throughput", "Many prompts at once: tokens a second."),
+    "speculative": ("bench_speculative", "Guessing ahead: tokens a step and a second."),
 }
 
 

@@ -1,7 +1,7 @@
-"""A command that is a family of commands, each imported when it runs, as `cli.py` does at the top.
+"""A command that is a family of commands, each imported when it runs, as in `cli.py`.
 
-The table has a line for each member: its name, the file in `refimpl/commands` that defines it (under
-its own name), and what it does.
+The table has a line for each member: its name, the file in `refimpl/commands` that defines it
+(under its own name), and what it does.
 
 >>> family = Family(name="show", members={"blocks": ("show_run", "The pool.")})
 >>> family.list_commands(click.Context(family)), family.get_command(click.Context(family), "stars")

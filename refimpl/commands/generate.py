@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from refimpl.commands.constraints import constraint_options, take_constraint
 from refimpl.commands.options import (
     decode,
     echo_json,
@@ -65,8 +66,14 @@ class Told:
 @click.option(
     "--logprobs", type=click.IntRange(0), metavar="N", help="List the N likeliest tokens."
 )
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write what the engine did, for `refimpl show`.",
+)
 @model_options
 @sampling_options
+@constraint_options
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,
@@ -74,16 +81,18 @@ def generate(
     samples: int,
     as_json: bool,
     logprobs: int | None,
+    record: Path | None,
     **options: Any,
 ) -> None:
     """Continue each PROMPT (arguments, --file, or standard input; `-` reads standard input too).
 
     Several prompts, or several samples of one, are computed together.
     """
+    asked = take_constraint(options)
     texts = read_prompts(prompts, file)
     started = perf_counter()
     loaded, backend = open_model(options)
-    params = sampling_params(options, logprobs)
+    params = replace(sampling_params(options, logprobs), **asked)
     told = [
         Told(prompt=text, ids=encode(loaded, text, as_chat), sample=sample)
         for text in texts
@@ -94,7 +103,7 @@ def generate(
     if streamed and texts[0] is DEFAULT_PROMPT:  # nobody has seen it yet
         click.echo(DEFAULT_PROMPT, nl=False)
     interrupted = False
-    llm = engine_for(loaded, backend, told, params)
+    llm = engine_for(loaded, backend, told, params, record=record is not None)
     try:
         for one, output in outputs(llm, told, params, samples):
             clock.tick(output)
@@ -103,6 +112,10 @@ def generate(
                 echo_piece(loaded, output, logprobs)
     except KeyboardInterrupt:
         interrupted = True
+    if record is not None:
+        from refimpl.engine.show.record import save
+
+        save(llm.log, record)
     finish(loaded, told, params, clock, streamed=streamed, as_json=as_json)
     if interrupted:
         sys.exit(INTERRUPTED)
@@ -130,7 +143,12 @@ def encode(loaded: "Loaded", text: str, as_chat: bool) -> list[int]:
 
 
 def engine_for(
-    loaded: "Loaded", backend: "Backend", told: list[Told], params: "SamplingParams"
+    loaded: "Loaded",
+    backend: "Backend",
+    told: list[Told],
+    params: "SamplingParams",
+    *,
+    record: bool,
 ) -> "LLM":
     """An engine with room for all of them at once, if memory allows."""
     from refimpl.engine.llm import LLM, default_blocks
@@ -141,7 +159,7 @@ def engine_for(
         for one in told
     )
     n_blocks = max(1, min(room, default_blocks(loaded.config, size)))
-    return LLM(loaded, backend=backend, block_size=size, n_blocks=n_blocks)
+    return LLM(loaded, backend=backend, block_size=size, n_blocks=n_blocks, record=record)
 
 
 def outputs(

@@ -1,5 +1,6 @@
 """`refimpl simulate`: the tables of the papers, made again by the real scheduler and no model."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -29,7 +30,13 @@ def told(make: "Callable[..., Table]") -> Callable[..., None]:
 
     @click.option("--json", "form", flag_value="json", help="JSON instead of text.")
     @click.option("--csv", "form", flag_value="csv", help="CSV instead of text.")
-    @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg")
+    @click.option(
+        "--plot",
+        type=click.Path(path_type=Path, dir_okay=False, writable=True),
+        metavar="FILE.svg",
+        help="Draw it, too.",
+        callback=as_svg,
+    )
     @wraps(make)
     def command(form: str | None, plot: Path | None, **options: Any) -> None:
         table = make(**options, track=track)
@@ -41,25 +48,52 @@ def told(make: "Callable[..., Table]") -> Callable[..., None]:
     return command
 
 
+def as_svg(ctx: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refused before the work, not after it."""
+    if path is not None and path.suffix != ".svg":
+        raise click.BadParameter(f"{path} should end in .svg")
+    return path
+
+
 def track(cases: Sequence[Any]) -> Iterable[Any]:
     """A progress bar on standard error."""
     from rich.console import Console
     from rich.progress import track as show
 
-    return show(cases, description="cases", console=Console(stderr=True), transient=True)
+    return show(
+        cases,
+        description="cases",
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 @simulate.command()
 @click.option("--requests", "n_requests", type=click.IntRange(1), default=400, show_default=True)
-@click.option("--slots", "n_slots", type=click.IntRange(2048), default=15_700, show_default=True)
-@click.option("--lengths", type=click.Choice(["sharegpt", "alpaca", "azure"]), default="sharegpt")
+@click.option(
+    "--slots",
+    "n_slots",
+    type=click.IntRange(2048),
+    default=15_700,
+    show_default=True,
+    help="Tokens that the memory holds.",
+)
+@click.option(
+    "--lengths",
+    type=click.Choice(["sharegpt", "alpaca", "azure"]),
+    default="sharegpt",
+    show_default=True,
+    help="Whose prompts and answers.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @TRACES
 @told
 def waste(lengths: str, folder: Path | None, **options: Any) -> "Table":
     """KV memory: contiguous reservations against blocks (vLLM paper, figure 2).
 
-    `azure` takes the lengths of a real trace (--traces) and a context of 8192.
+    `azure` takes the lengths of a real trace (--traces), a context of 8192 and, so that a few of
+    its long prompts fit, at least 65,536 slots.
     """
     from refimpl.engine.simulate import lengths as laws
     from refimpl.engine.simulate import run
@@ -86,8 +120,21 @@ def sharing(**options: Any) -> "Table":
 
 
 @simulate.command()
-@click.option("--slots", "n_slots", type=click.IntRange(4096), default=16_000, show_default=True)
-@click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True)
+@click.option(
+    "--slots",
+    "n_slots",
+    type=click.IntRange(4096),
+    default=16_000,
+    show_default=True,
+    help="Tokens that the cache holds.",
+)
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.001, 100),
+    default=1.0,
+    show_default=True,
+    help="Size of the workloads.",
+)
 @click.option(
     "--at-once",
     type=click.IntRange(1),

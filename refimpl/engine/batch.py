@@ -45,22 +45,46 @@ def build_plan(step: Step, before: Step | None = None) -> Plan:
     draw_of = {} if before is None else {r: j for j, r in enumerate(before.draws)}
     block_size = shares[0].request.lease.memory.pool.block_size
     starts = np.array([share.start for share in shares], dtype=np.int32)
-    counts = np.array([share.n for share in shares], dtype=np.int32)
+    counts = np.array([share.n + share.n_draft for share in shares], dtype=np.int32)
     seq_starts = np.zeros(len(shares) + 1, dtype=np.int32)
     np.cumsum(counts, out=seq_starts[1:])
     sequence = np.repeat(np.arange(len(shares)), counts)  # [tokens]: whose each token is
-    positions = np.arange(seq_starts[-1], dtype=np.int32) + (starts - seq_starts[:-1])[sequence]
+    places = np.arange(seq_starts[-1], dtype=np.int32) + (starts - seq_starts[:-1])[sequence]
     tables = padded_tables(shares, -(-(starts + counts) // block_size))
+    parents = parents_of(shares)
     return Plan(
         tokens=np.array(tokens_of(shares, draw_of), dtype=np.int32),
-        positions=positions,
-        slots=tables[sequence, positions // block_size] * block_size + positions % block_size,
+        positions=places if parents is None else positions_of(shares),
+        slots=tables[sequence, places // block_size] * block_size + places % block_size,
         context_lens=starts + counts,
         block_tables=tables,
         seq_starts=seq_starts,
         rows=rows_of(shares, seq_starts),
         block_size=block_size,
+        tree_parents=parents,
     )
+
+
+def parents_of(shares: list[Share]) -> Int32[ndarray, " tokens"] | None:
+    """What each token follows within its share, if any draft is a tree."""
+    if all(share.draft is None or share.draft.parents is None for share in shares):
+        return None
+    parents: list[int] = []
+    for share in shares:
+        parents += range(-1, share.n - 1)
+        parents += [share.n + share.draft.parent(i) for i in range(share.n_draft) if share.draft]
+    return np.array(parents, dtype=np.int32)
+
+
+def positions_of(shares: list[Share]) -> Int32[ndarray, " tokens"]:
+    """A draft's token stands as far behind the share's last as its path is long."""
+    positions: list[int] = []
+    for share in shares:
+        positions += range(share.start, share.end)
+        if share.draft:
+            paths = (share.draft.path(i) for i in range(share.n_draft))
+            positions += [share.end - 1 + len(path) for path in paths]
+    return np.array(positions, dtype=np.int32)
 
 
 def tokens_of(shares: list[Share], draw_of: dict[Request, int]) -> list[int]:
@@ -70,6 +94,8 @@ def tokens_of(shares: list[Share], draw_of: dict[Request, int]) -> list[int]:
         tokens += share.request.tokens[share.start : share.start + share.n]
         if share.pending:
             tokens.append(-1 - draw_of[share.request])
+        if share.draft is not None:
+            tokens += share.draft.tokens
     return tokens
 
 
@@ -86,12 +112,16 @@ def padded_tables(
 def rows_of(
     shares: list[Share], seq_starts: Int32[ndarray, " boundaries"]
 ) -> Int32[ndarray, " rows"]:
-    """The tokens whose logits are needed: the last of who draws, and all of a scored prompt."""
+    """The tokens whose logits are needed.
+
+    The last of who draws, all of a draft, and all of a scored prompt.
+    """
     draws = np.array([bool(share.draws) for share in shares])
     rows = seq_starts[1:][draws] - np.int32(1)
-    scored = [
+    more = [
         first + position - share.start
         for share, first in zip(shares, seq_starts.tolist(), strict=False)
-        for position in share.scored
+        if share.scored or share.draft
+        for position in (*share.scored, *range(share.end - 1, share.end + share.n_draft - 1))
     ]
-    return np.union1d(rows, np.array(scored, dtype=np.int32)) if scored else rows
+    return np.union1d(rows, np.array(more, dtype=np.int32)) if more else rows

@@ -4,10 +4,12 @@ The number that chooses a token is a function of (seed, sample, position), so ne
 the schedule has a say in it.  The backend chooses all tokens of a step at once (`Draw`), where the
 logits are.  `before` are the results of the step before, where those may not have been committed
 yet: a pending token is there.
+
+A draft is verified draw by draw (`refimpl.engine.speculative.verdict`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -17,9 +19,19 @@ from refimpl.backend import Backend
 from refimpl.engine.faults import BackendError, BadLogitsError
 from refimpl.engine.request import Request
 from refimpl.engine.runner import Logits
+from refimpl.engine.speculative.verdict import (
+    after,
+    compared,
+    greatest,
+    is_greatest,
+    judged,
+    walk,
+)
 from refimpl.engine.step import Outcome, Share, Step
 from refimpl.errors import RefimplError
 from refimpl.sampling import Draw, Sampled, SamplingError, log_softmax, logprobs
+from refimpl.sampling.mask import Mask
+from refimpl.sampling.verify import Draft
 
 Row = Float[ndarray, " vocab"]
 Before = dict[Request, Sampled]
@@ -44,6 +56,12 @@ def draw(
             outcomes.append(Outcome(error=place))
             continue
         array, first, stop = place
+        if share.draft is not None:
+            root = draw_of(share.request, stop - 1 - share.n_draft, share, before or {})
+            outcomes.append(
+                verified(share.draft, share.request, root, logits.arrays[array], backend)
+            )
+            continue
         outcomes.append(scored(share, logits.arrays[array], first, backend))
         if outcomes[-1].error is None:
             for request in share.draws:
@@ -53,6 +71,34 @@ def draw(
         for (i, request), result in zip(task.owners, chosen(backend, array, task), strict=True):
             outcomes[i].sampled.append(named(request, result))
     return outcomes
+
+
+def verified(
+    draft: Draft, request: Request, root: Draw, array: object, backend: Backend
+) -> Outcome:
+    """The guesses that were right, and the token after them."""
+
+    def draw_after(node: int) -> Draw:
+        draw = after(draft, node, root, free_at=request.n_prompt + request.params.min_tokens)
+        if node < 0 or request.guide is None:
+            return draw
+        return replace(draw, mask=mask_after(request, draw.history))
+
+    def choose(one: Draw) -> Sampled:
+        [result] = chosen(backend, array, Task(draws=[one]))
+        if isinstance(result, RefimplError):
+            raise result
+        return result
+
+    if draft.laws is not None:
+        decide = judged(draft, draw_after, backend.host(array))
+    elif is_greatest(request.params):
+        decide = greatest(draft, draw_after, backend.host(array))
+    else:
+        decide = compared(draft, draw_after, choose)
+    outcome = walk(decide)
+    outcome.sampled = [named(request, result) for result in outcome.sampled]
+    return outcome
 
 
 def scored(share: Share, array: object, first: int, backend: Backend) -> Outcome:
@@ -93,7 +139,23 @@ def draw_of(request: Request, row: int, share: Share, before: Before) -> Draw:
         mu=mu,
         vocab_size=request.vocab_size,
         banned=request.eog_tokens | request.stop_tokens if too_early else frozenset(),
+        mask=mask_after(request, history),
     )
+
+
+def mask_after(request: Request, history: Sequence[int]) -> Mask | None:
+    """What a guided request may say next.
+
+    It depends on the last token, so it is made when that is known: after the forward pass was
+    launched, before its logits are read.  A backend that computes on another device does both at
+    once; one that returns from `forward` with the logits does one after the other.
+
+    After a guess that the guide forbids nothing needs a mask, for such a guess is never taken.
+    """
+    output = history[request.n_prompt :]
+    if request.guide is None or not request.guide.allows(output):
+        return None
+    return request.guide.mask(output)
 
 
 def chosen(backend: Backend, array: object, task: Task) -> Sequence[Sampled | RefimplError]:

@@ -15,8 +15,8 @@ the others do not notice.
 >>> print(b.completions[0].error)
 request '1' has no tokens: nothing to continue
 
-`cache`, `mode`, `policy`, `limits` and `overlap` choose how the work is scheduled, and change no bit
-of an answer.  With `record=True` the scheduler keeps a log that `refimpl show` draws
+`cache`, `mode`, `policy`, `limits` and `overlap` choose how the work is scheduled, and change no
+bit of an answer.  With `record=True` the scheduler keeps a log that `refimpl show` draws
 (`refimpl.engine.show`):
 
 >>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32, record=True)
@@ -25,11 +25,11 @@ of an answer.  With `record=True` the scheduler keeps a log that `refimpl show` 
 3
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from refimpl.backend import Backend, ReferenceBackend
 from refimpl.engine.core import Engine
@@ -38,11 +38,14 @@ from refimpl.engine.modes import rules_of
 from refimpl.engine.overlap import OverlappedEngine
 from refimpl.engine.policies import Policy
 from refimpl.engine.request import Finish, Request
+from refimpl.engine.results import Result, result_of
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.show.record import Log, RecordingScheduler
 from refimpl.engine.step import Output
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError, RefimplError
+from refimpl.grammar.constraint import compile_json_schema
+from refimpl.grammar.guide import Asked, vocabulary_of
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.hashed import HashedMemory
 from refimpl.kv.lease import Memory
@@ -50,34 +53,13 @@ from refimpl.kv.tree import RadixMemory
 from refimpl.model.config import Config
 from refimpl.model.forward import Model
 from refimpl.model.load import Loaded
-from refimpl.sampling import Sampled, SamplingParams
+from refimpl.sampling import SamplingParams
 from refimpl.text import IncrementalDecoder
 from refimpl.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
 CacheKind = Literal["none", "hashed", "radix"]
 MEMORIES: dict[str, type[Memory]] = {"none": Memory, "hashed": HashedMemory, "radix": RadixMemory}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """One sample of one prompt."""
-
-    tokens: list[int]
-    text: str
-    sampled: list[Sampled]
-    finish: str
-    n_cached: int
-    error: RefimplError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A prompt and its n samples.  `scores` are the prompt's own tokens under the model."""
-
-    prompt: list[int]
-    completions: list[Completion]
-    scores: dict[int, Sampled]
 
 
 class LLM:
@@ -111,8 +93,12 @@ class LLM:
         admission, victims = rules_of(mode)
         kind = partial(RecordingScheduler, word=word) if record else Scheduler
         scheduler = kind(memory, limits, policy=policy, victims=victims, admission=admission)
-        loop = OverlappedEngine if overlap else Engine
-        self.engine = loop(self.model, backend or ReferenceBackend(), scheduler)
+        self.backend = backend = backend or ReferenceBackend()
+        if overlap:
+            stream = ThreadPoolExecutor(max_workers=1)
+            self.engine: Engine = OverlappedEngine(self.model, backend, scheduler, stream)
+        else:
+            self.engine = Engine(self.model, backend, scheduler)
         self._ids = count()
 
     @property
@@ -128,13 +114,17 @@ class LLM:
         *,
         n: int = 1,
         prompt_logprobs: int | None = None,
+        **fields: Any,
     ) -> list[Result]:
-        """All prompts together; the results in the order of the prompts."""
-        families = self.submit(prompts, params, n=n, prompt_logprobs=prompt_logprobs)
+        """All prompts together; the results in the order of the prompts.
+
+        `fields` are what else a request can carry: `priority`, `client`, `extra`, `stop_tokens`.
+        """
+        families = self.submit(prompts, params, n=n, prompt_logprobs=prompt_logprobs, **fields)
         texts = {request.id: "" for family in families for request in family}
         for output in self.outputs(families):
             texts[output.request.id] += output.text
-        return [self.result(family, texts) for family in families]
+        return [result_of(family, texts) for family in families]
 
     def stream(
         self,
@@ -142,12 +132,13 @@ class LLM:
         params: SamplingParams | Sequence[SamplingParams],
         *,
         n: int = 1,
+        **fields: Any,
     ) -> Iterator[tuple[int, Output]]:
         """News as it comes: the number of the prompt, and what is new of one of its samples.
 
         Which sample is `output.request.sample`; the pieces of its text, joined, are its text.
         """
-        families = self.submit(prompts, params, n=n)
+        families = self.submit(prompts, params, n=n, **fields)
         place = {request.id: i for i, family in enumerate(families) for request in family}
         for i, family in enumerate(families):
             if family[0].error:  # refused, so nothing will be heard of it
@@ -174,6 +165,7 @@ class LLM:
         n: int = 1,
         prompt_logprobs: int | None = None,
         names: Sequence[str] = (),
+        **fields: Any,
     ) -> list[list[Request]]:
         """Queue every prompt; one that is refused has its error and is finished.
 
@@ -186,8 +178,12 @@ class LLM:
         if len(wanted) != len(asked):
             raise InputError(f"{len(asked)} prompts and {len(wanted)} parameters: give one for all")
         for id, prompt, one in zip(ids, asked, wanted, strict=True):
-            family = self.requests(id, prompt, one, n, prompt_logprobs)
+            family = self.requests(id, prompt, one, n, prompt_logprobs, fields)
             try:
+                for request in family:
+                    if one.is_constrained:
+                        limit = request.limit - request.n_prompt
+                        request.guide = self.asked.guide(one, limit)
                 self.refuse_unknown_tokens(family[0])
                 self.engine.add(family[0])
             except RefimplError as error:
@@ -196,13 +192,27 @@ class LLM:
             families.append(family)
         return families
 
+    @cached_property
+    def asked(self) -> Asked:
+        """The constraints users asked for; the backend may have a faster way to schemas' masks."""
+        if self.tokenizer is None:
+            raise InputError("a constraint is about text and needs a tokenizer: give LLM one")
+        faster = getattr(self.backend, "compile_json_schema", compile_json_schema)
+        return Asked(vocabulary_of(self.tokenizer), faster)
+
     def refuse_unknown_tokens(self, request: Request) -> None:
         known = self.model.config.vocab_size
         if request.prompt and not 0 <= min(request.prompt) <= max(request.prompt) < known:
             raise InputError(f"a prompt has tokens outside the model's vocabulary of {known}")
 
     def requests(
-        self, id: str, prompt: Prompt, params: SamplingParams, n: int, prompt_logprobs: int | None
+        self,
+        id: str,
+        prompt: Prompt,
+        params: SamplingParams,
+        n: int,
+        prompt_logprobs: int | None,
+        fields: Mapping[str, Any],
     ) -> list[Request]:
         """n samples: the first, and those to be forked from it."""
         if n < 1:
@@ -220,6 +230,7 @@ class LLM:
                 prompt_logprobs=prompt_logprobs if i == 0 else None,
                 text=self.text_stream(ids, params),
                 is_unborn=i > 0,
+                **fields,
             )
             for i in range(n)
         ]
@@ -240,23 +251,6 @@ class LLM:
         for token in prompt:  # the space at the start of the text is the prompt's own
             decoder.push(token)
         return TextStream(decoder, stops=params.stop)
-
-    def result(self, family: list[Request], texts: dict[str, str]) -> Result:
-        completions = [
-            Completion(
-                tokens=request.output,
-                text=texts[request.id],
-                sampled=request.sampled,
-                finish=request.finish.value if request.finish else "",
-                n_cached=request.n_cached,
-                error=request.error,
-            )
-            for request in family
-        ]
-        first = family[0]
-        return Result(
-            prompt=list(first.prompt), completions=completions, scores=first.prompt_scores
-        )
 
 
 def default_blocks(config: Config, block_size: int) -> int:

@@ -15,6 +15,7 @@ Sources: vLLM's request queue for `Fcfs` and `Priority`; SGLang's `schedule_poli
 Language Models (OSDI 2024), algorithm 2, for `VirtualTokens`.
 """
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import count
@@ -47,10 +48,26 @@ class Fcfs(Policy):
 
 
 class Priority(Policy):
-    """The lowest number first (vLLM); among equals, first come, first served."""
+    """The lowest number first (vLLM); among equals, first come, first served.
+
+    The queue is kept in order as it changes, so a pass costs what it looks at.
+    """
+
+    def __init__(self) -> None:
+        self.queue: list[Request] = []
 
     def order(self, waiting: Collection[Request]) -> Iterable[Request]:
-        return sorted(waiting, key=lambda request: (request.priority, request.arrival))
+        yield from self.queue
+
+    def key(self, request: Request) -> tuple[int, int, int]:
+        """(Samples of one prompt came together.)"""
+        return request.priority, request.arrival, request.sample
+
+    def joined(self, request: Request) -> None:
+        insort(self.queue, request, key=self.key)
+
+    def left(self, request: Request) -> None:
+        del self.queue[bisect_left(self.queue, self.key(request), key=self.key)]
 
 
 class Ageing(Policy):

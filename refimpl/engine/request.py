@@ -38,6 +38,7 @@ from enum import Enum
 
 from refimpl.engine.text import TextStream
 from refimpl.errors import RefimplError
+from refimpl.grammar.guide import Guide
 from refimpl.kv.lease import Lease
 from refimpl.sampling import Sampled, SamplingParams
 
@@ -66,7 +67,7 @@ class Finish(Enum):
     ERROR = "error"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, slots=True)
 class Request:
     """One sequence being served.  What it asked for stands first, where it is comes after."""
 
@@ -82,6 +83,7 @@ class Request:
     client: str = ""  # who is charged, under a fair policy
     extra: tuple[str, ...] = ()  # salt, adapter: what separates caches
     prompt_logprobs: int | None = None
+    guide: Guide | None = None  # what its text must obey
     text: TextStream | None = None  # decodes as tokens come, and watches for stop strings
 
     n_prompt: int = field(init=False)

@@ -33,6 +33,7 @@ from refimpl.engine.step import Outcome, Output, Share, Step
 from refimpl.errors import InputError, RefimplError
 from refimpl.kv.lease import Memory
 from refimpl.sampling import Sampled
+from refimpl.sampling.verify import Draft
 
 
 class Roster:
@@ -124,9 +125,28 @@ class Roster:
             request.lease.commit(end)
             if request.unborn and end >= request.n_prompt:
                 self.give_birth(request)
+        if share.draft is not None:
+            self.settle_draft(share, share.draft, outcome)
+            return
         for j, drawer in enumerate(share.draws):
             if drawer.awaits(end):
                 self.deliver(drawer, outcome.sampled[j])
+
+    def settle_draft(self, share: Share, draft: Draft, outcome: Outcome) -> None:
+        """The guesses that were right, and the token after them; the others leave no trace.
+
+        A right guess that lies off its place, on a side branch, is computed again.
+        """
+        request = share.request
+        if request.status is not Status.RUNNING:
+            return
+        request.n_computed = share.end + draft.n_in_place(outcome.path)
+        for result in outcome.sampled:
+            if request.status is Status.RUNNING:
+                self.deliver(request, result)
+        if request.status is Status.RUNNING:
+            request.lease.truncate(request.n_computed)
+            request.lease.commit(request.n_computed)
 
     def give_birth(self, parent: Request) -> None:
         """The prompt is done: its other samples share its blocks and run for themselves."""
@@ -149,7 +169,8 @@ class Roster:
         text, reason = request.receive(result)
         if reason is not None:
             if request.status is Status.RUNNING:
-                request.lease.commit(len(request.tokens) - 1, finished=True)
+                n_known = min(len(request.tokens) - 1, request.n_computed)
+                request.lease.commit(n_known, finished=True)
             self.end(request, reason)
         self.news.append(Output(request, result, text, request.finish))
 

@@ -99,8 +99,10 @@ class Scheduler(Roster):
         n_tokens = request.n_tokens
         if request.n_pending and n_tokens >= request.limit:
             return 0
-        n, threshold = n_tokens - start, self.limits.long_prefill_threshold
-        return min(n, step.budget, threshold) if threshold else min(n, step.budget)
+        n = n_tokens - start
+        if n == 1:  # most requests, most of the time
+            return 1
+        return min(n, step.budget, self.limits.long_prefill_threshold or n)
 
     def give(self, step: Step, request: Request, start: int, n: int) -> None:
         """Put its share into the step; whoever reaches the end of his tokens draws the next."""

@@ -17,6 +17,7 @@ from refimpl.engine.request import Finish, Request
 from refimpl.errors import RefimplError
 from refimpl.kv.lease import Move
 from refimpl.sampling import Sampled
+from refimpl.sampling.verify import Draft
 
 
 @dataclass(slots=True, eq=False)
@@ -33,10 +34,15 @@ class Share:
     draws: tuple[Request, ...]
     scored: range = range(0)  # positions whose logits say how probable the next prompt token was
     pending: bool = False  # its last token is still to be drawn, by the step before
+    draft: Draft | None = None  # guesses at what follows, computed beside it
 
     @property
     def end(self) -> int:
         return self.start + self.n
+
+    @property
+    def n_draft(self) -> int:
+        return 0 if self.draft is None else len(self.draft)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -81,9 +87,13 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What became of one share: a token (or an error) for each draw, or an error for the whole."""
+    """What became of one share: a token (or an error) for each draw, or an error for the whole.
+
+    With a draft there is one draw, and a token for each node of its `path` and one more.
+    """
 
     sampled: list[Sampled | RefimplError] = field(default_factory=list)
+    path: list[int] = field(default_factory=list)  # nodes of the draft that were right
     prompt_scores: Sequence[tuple[int, Sampled]] = ()
     error: RefimplError | None = None
 

@@ -215,10 +215,13 @@ class BlockTable:
 
     def use_slots(self, n: int) -> bool:
         """Grow by n tokens if the blocks it has are enough, as for most decoded tokens they are."""
-        end = self.n_tokens + n
-        if end > len(self.blocks) * self.pool.block_size or self._must_copy():
+        start, pool = self.n_tokens, self.pool
+        size = pool.block_size
+        if start + n > len(self.blocks) * size:
             return False
-        self.n_tokens = end
+        if start % size and pool.refs[self.blocks[-1]] > 1:  # as `_must_copy` says
+            return False
+        self.n_tokens = start + n
         return True
 
     def blocks_to_grow(self, n: int) -> int:

@@ -4,6 +4,7 @@
       lease.match()              how much of it is cached?  Pure, so a policy may ask at any time
       lease.open(hit, n)         take the cached prefix, and room for n tokens after it
       lease.grow(n)              room for n more; may ask the backend to copy a block
+      lease.truncate(n_tokens)   give back the room beyond so many: guesses that were wrong
       lease.commit(n_computed)   so many tokens are computed: a cache may keep their blocks now
       lease.fork(tokens)         another sample of the same prompt
       lease.swap_out / swap_in   move to host memory and back
@@ -107,6 +108,17 @@ class Lease:
 
     def grow(self, n: int) -> list[Copy]:
         return self.table.grow(n)
+
+    @property
+    def n_spare(self) -> int:
+        """Tokens there is room for at nobody's cost: neither a request's nor a cache's."""
+        pool = self.memory.pool
+        n_slots = (len(self.table.blocks) + pool.n_free) * pool.block_size
+        return n_slots - self.table.n_tokens
+
+    def truncate(self, n_tokens: int) -> None:
+        """Forget the room beyond n_tokens, none of which is computed and committed."""
+        self.table.truncate(n_tokens)
 
     def commit(self, n_computed: int, *, finished: bool = False) -> None:
         """The first n_computed tokens have keys and values."""

@@ -12,6 +12,10 @@ order of its positions and attend to it as if it had never been anywhere else.
 Everything of a step is stored before anything is read, so a sequence may read what another computes
 in the same step.
 
+A tree of guesses (`Plan.tree_parents`) needs no mask: each token gathers the past, its ancestors
+and itself, in the order of their positions, and cannot tell its branch from a plain text.  An
+engine that attends with a mask over the whole tree (Miao et al., SpecInfer) must equal this.
+
 >>> cache = PagedCache(n_slots=4)
 >>> k = np.arange(3.0).reshape(3, 1, 1)
 >>> cache.store(0, np.array([3, 0, 2]), k, -k)
@@ -68,7 +72,7 @@ def attend_paged(
     stored: Callable[[ndarray], ndarray] = REFERENCE.stored,
 ) -> Attend:
     """What `forward` calls in each layer.  `stored` is what the cache keeps of a key or a value."""
-    sequences = list(plan.sequences())
+    runs = list(plan.sequences())
 
     def attend(layer: int, q: ndarray, k: ndarray, v: ndarray) -> ndarray:
         cache.store(layer, plan.slots, stored(k), stored(v))
@@ -77,7 +81,7 @@ def attend_paged(
         return np.concatenate(
             [
                 ops.attend(q[mine], keys[slots], values[slots], plan.positions[mine], **options)
-                for mine, slots in sequences
+                for mine, slots in runs
             ]
         )
 

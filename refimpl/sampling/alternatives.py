@@ -1,8 +1,8 @@
 """The most probable tokens and their log-probabilities.
 
 Two laws are worth asking about: that of the model (pass its logits) and that which tokens are drawn
-from after every filter (pass what `process` returns).  APIs differ in which they report; vLLM and
-`Sampled` give the model's.
+from after every filter (pass what `process` returns).  APIs differ in which they report; vLLM gives
+the model's unless told otherwise, `Sampled` gives both.
 
 >>> [(t.token, round(t.logprob, 3)) for t in logprobs(np.log([0.1, 0.6, 0.3]), 2)]
 [(1, -0.511), (2, -1.204)]

@@ -36,6 +36,7 @@ class Sampled:
     logprob: float  # under the model's own law
     drawn_logprob: float  # under the law it was drawn from, after every filter
     top: tuple[TokenLogprob, ...] = ()  # the model's most probable tokens, if params.logprobs asks
+    drawn_top: tuple[TokenLogprob, ...] = ()  # those of the law it was drawn from
     mu: float | None = None  # mirostat's state for the next step
 
 
@@ -69,6 +70,7 @@ def sample(
         logprob=float(log_softmax(raw)[token]),
         drawn_logprob=float(log_softmax(allowed)[token]),
         top=() if params.logprobs is None else logprobs(raw, params.logprobs),
+        drawn_top=() if params.logprobs is None else logprobs(allowed, params.logprobs),
         mu=moved_mu(allowed, token, params, mu),
     )
 

@@ -57,6 +57,15 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None
 
+    json_schema: Any = field(default=None, hash=False)  # a schema or its text: one such document
+    regex: str | None = None  # texts that match from beginning to end, in Python's syntax
+    grammar: str | None = None  # texts of a grammar: GBNF, Lark, or a schema of XML elements
+    choice: tuple[str, ...] | None = None  # one of these texts
+    close_in_time: bool = False  # such a text is complete when max_tokens is reached
+    json_white_space: int = 16  # how much may stand together in a document
+    json_in_order: bool = False  # keys in the order in which the schema mentions them
+    json_escapes: bool = True  # characters may be escaped that need not be
+
     def __post_init__(self) -> None:
         for names, holds, words in RANGES:
             for name in names.split():
@@ -67,9 +76,15 @@ class SamplingParams:
             raise InputError(
                 f"min_tokens is {self.min_tokens}; it must be at most max_tokens, {self.max_tokens}"
             )
+        if sum(getattr(self, name) is not None for name in CONSTRAINTS) > 1:
+            raise InputError(f"give at most one of {', '.join(CONSTRAINTS)}")
         if self.mirostat:
             self.refuse_filters_beside_mirostat()
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller's may change
+
+    @property
+    def is_constrained(self) -> bool:
+        return any(getattr(self, name) is not None for name in CONSTRAINTS)
 
     def refuse_filters_beside_mirostat(self) -> None:
         """Mirostat makes the cut-off itself; llama.cpp silently drops the other filters."""
@@ -81,6 +96,9 @@ class SamplingParams:
                     "or set mirostat to 0"
                 )
 
+
+CONSTRAINTS = ("json_schema", "regex", "grammar", "choice")
+"""What a text may be made to obey (`refimpl.grammar`)."""
 
 FILTERS_MIROSTAT_REPLACES = (
     "top_k typical_p top_p min_p top_n_sigma xtc_probability "
@@ -100,9 +118,9 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("dry_multiplier mirostat_eta", lambda v: 0 <= v < inf, "0 or a positive finite number"),
     ("dry_base", lambda v: 1 <= v < inf, "a finite number of at least 1"),
     (
-        "dry_allowed_length max_tokens min_tokens",
+        "dry_allowed_length max_tokens min_tokens json_white_space",
         lambda v: v >= 0,
-        "0 or a positive number of tokens",
+        "0 or a positive number",
     ),
     (
         "penalty_last_n dry_penalty_last_n",
@@ -122,6 +140,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("mirostat", lambda v: v in (0, 2), "0 (off) or 2 (mirostat v2)"),
     ("seed", lambda v: 0 <= v < 1 << 64, "between 0 and 2**64 - 1"),
     ("stop", lambda v: not isinstance(v, str) and all(v), "a tuple of strings that are not empty"),
+    ("choice", lambda v: v is None or (not isinstance(v, str) and any(v)), "a tuple of texts"),
     ("logprobs", lambda v: v is None or v >= 0, "None (off) or the number of alternatives to list"),
 )
 """Field names, what must hold of each, and how to say so."""

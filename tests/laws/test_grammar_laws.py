@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.numba import grammar_constraint
 from backends.numba.grammar import CompiledTries, NumbaMasks
+from backends.numba.grammar_constraint import CompiledConstraint
+from backends.numba.grammar_constraint import compile_json_schema as fast_schema
+from backends.numba.grammar_walk import N_MASKS
 from refimpl.errors import InputError
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.machine import State
@@ -63,6 +67,49 @@ def test_law_27_a_mask_has_exactly_the_tokens_that_are_accepted(name: str):
             if token == 0:
                 break
             state = c.advance(state, token)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_law_27_one_call_per_token_gives_the_masks_of_the_definition(name: str):
+    c, _ = compiled(name)
+    fast, rnd = fast_schema(SCHEMAS[name], VOCABULARY, TRIES), random.Random(name)
+    for _ in range(3):
+        state, quick = c.start, fast.start
+        mask = fast.mask(quick)
+        for _ in range(25):
+            assert np.array_equal(c.mask(state), mask)
+            token = rnd.choice(allowed_tokens(c, state))
+            if token == 0:
+                assert fast.accepts(quick)
+                break
+            state = c.advance(state, token)
+            if isinstance(fast, CompiledConstraint):
+                kept, before = fast.mask(quick).copy(), quick
+                quick, mask = fast.advance_and_mask(quick, token)
+                assert np.array_equal(fast.mask(before), kept), "an old state stays valid"
+            else:
+                quick = fast.advance(quick, token)
+                mask = fast.mask(quick)
+
+
+def test_the_compiled_constraint_is_used_and_refuses_what_the_mask_forbids():
+    fast = fast_schema(SCHEMAS["object"], VOCABULARY, TRIES)
+    assert isinstance(fast, CompiledConstraint)
+    with pytest.raises(InputError, match="not allowed"):
+        fast.advance(fast.start, VOCABULARY.tokens.index(b"]"))
+    with pytest.raises(InputError, match="not allowed"):
+        fast.advance(fast.start, 0)
+
+
+def test_a_store_of_masks_that_is_full_begins_anew():
+    fast = fast_schema(True, VOCABULARY, TRIES)
+    first = fast.mask(fast.start)
+    kept = first.copy()
+    for slots in (1, grammar_constraint.MAX_MASKS):
+        fast.forget_masks(slots)
+        fast.facts[N_MASKS] = slots
+        assert np.array_equal(fast.mask(fast.start), kept)
+    assert np.array_equal(first, kept), "masks that were given away are not written over"
 
 
 @settings(max_examples=20)

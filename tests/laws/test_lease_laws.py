@@ -30,6 +30,15 @@ def new_memory(kind: str, block_size: int, policy: str = "lru") -> Memory:
     return {"plain": Memory, "hashed": HashedMemory}[kind](pool, host=host)
 
 
+def everything(memory: Memory, leases: list[Lease]) -> tuple:
+    """All that an act on a memory could change."""
+    pool = memory.pool
+    tables = [(list(lease.table.blocks), list(lease.host_blocks)) for lease in leases]
+    cache = list(memory.cache.waiting) if isinstance(memory, HashedMemory) else None
+    tree = str(memory.tree) if isinstance(memory, RadixMemory) else None
+    return list(pool._free), list(pool.refs), list(pool.kept), tables, cache, tree
+
+
 class Guest:
     def __init__(self, lease: Lease, n_computed: int = 0) -> None:
         self.lease, self.n_computed, self.where = lease, n_computed, "outside"
@@ -102,11 +111,7 @@ class Leases(RuleBasedStateMachine):
         assert self.everything() == before
 
     def everything(self) -> tuple:
-        pool, memory = self.memory.pool, self.memory
-        tables = [(list(g.lease.table.blocks), list(g.lease.host_blocks)) for g in self.live]
-        cache = list(memory.cache.waiting) if isinstance(memory, HashedMemory) else None
-        tree = str(memory.tree) if isinstance(memory, RadixMemory) else None
-        return list(pool._free), list(pool.refs), list(pool.kept), tables, cache, tree
+        return everything(self.memory, [guest.lease for guest in self.live])
 
     @rule(target=guests, guest=guests, sharing=st.sampled_from(Sharing), less=st.integers(0, 3))
     def fork(self, guest: Guest, sharing: Sharing, less: int = 0) -> Guest:
@@ -207,6 +212,34 @@ TestHashedLeases = HashedLeases.TestCase
 TestRadixLeases = RadixLeases.TestCase
 SHORT = settings(stateful_step_count=25)
 TestPlainLeases.settings = TestHashedLeases.settings = TestRadixLeases.settings = SHORT
+
+
+@given(
+    prompts=st.lists(st.tuples(PROMPT, BOOLEAN), max_size=6),
+    kind=st.sampled_from(["plain", "hashed", "radix"]),
+    size=st.sampled_from([1, 2, 4]),
+    more=st.integers(1, 40),
+)
+def test_law_21_a_refusal_leaves_free_list_counts_and_cache_as_they_were(prompts, kind, size, more):
+    """Some stay and some leave what they computed behind; then somebody asks for too much."""
+    memory, stay = new_memory(kind, size), []
+    for prompt, leaves in prompts:
+        lease = memory.lease(list(prompt))
+        hit = lease.match()
+        if not lease.can_open(hit, len(prompt) - hit.n_tokens):
+            continue
+        lease.open(hit, len(prompt) - hit.n_tokens)
+        lease.commit(len(prompt), finished=leaves)
+        lease.close() if leaves else stay.append(lease)
+    greedy = memory.lease([0] * 99)
+    n = (memory.pool.n_available + 1) * size + more
+    acts = [lambda: greedy.open(greedy.match(), n), *(lambda s=s: s.grow(n) for s in stay)]
+    before = everything(memory, stay)
+    for act in acts:
+        with pytest.raises(OutOfBlocksError):
+            act()
+        assert everything(memory, stay) == before
+        memory.check(stay)
 
 
 @given(prompt=PROMPT, kind=st.sampled_from(["hashed", "radix"]), size=st.sampled_from([1, 2, 4]))

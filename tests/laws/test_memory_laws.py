@@ -190,6 +190,16 @@ def test_law_22_n_samples_copy_a_partial_last_block_n_minus_1_times(n, prompt, s
     pool.check(samples)
 
 
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=9), size=st.integers(1, 9))
+def test_law_20_waste_is_the_rest_of_each_last_block_and_none_at_block_size_1(lengths, size):
+    pool = BlockPool(n_blocks=200, block_size=size)
+    for n in lengths:
+        BlockTable(pool).grow(n)
+    waste = (pool.n_blocks - pool.n_free) * size - sum(lengths)
+    assert waste == sum(-n % size for n in lengths) < max(size * len(lengths), 1)
+    assert size > 1 or waste == 0
+
+
 @given(
     arrivals=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12), max_size=30),
     size=st.integers(1, 4),

@@ -6,7 +6,12 @@
 
 A page is one HTML file that needs nothing else.
 
->>> html = picture("schedule")
+>>> from refimpl.engine.llm import LLM
+>>> from refimpl.oracle.models import random_model
+>>> from refimpl.sampling import SamplingParams
+>>> llm = LLM(random_model("llama", seed=0), n_blocks=8, record=True)
+>>> _ = llm.generate([1, 2, 3], SamplingParams(max_tokens=2))
+>>> html = picture("schedule", llm.log)
 >>> html.startswith("<!doctype html>") and "http" not in html.split("<svg")[0]
 True
 """
@@ -19,7 +24,7 @@ from refimpl.errors import InputError
 
 
 def picture(view: str, log: Log | Path | None = None) -> str:
-    """The page of one view, of a recorded run or of that view's demonstration on the embedded model."""
+    """The page of one view: of a recorded run, or of one on the embedded model."""
     if view not in VIEWS:
         raise InputError(f"no picture {view!r}: choose one of {', '.join(VIEWS)}")
     if log is None:

@@ -3,8 +3,9 @@
 The prompts and the sizes are chosen so that everything a picture can show does happen: prompts that
 start alike, samples that part, a pool that is too small.  The answers are the model's own.
 
->>> [len(demonstration(name)) > 8 for name in DEMOS]
-[True, True, True]
+>>> header, *steps = demonstration("schedule")
+>>> [share["n"] for share in steps[2]["shares"]]     # two chats go on, a book is begun
+[1, 1, 10]
 """
 
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def play(llm: LLM, loaded: Loaded, asks: Sequence[Ask]) -> None:
     while not llm.engine.is_idle or any(ask.at >= n for ask in asks):
         for ask in (ask for ask in asks if ask.at == n):
             params = SamplingParams(
-                max_tokens=ask.n_tokens, temperature=0.7, top_p=0.9, seed=1, ignore_eos=True
+                max_tokens=ask.n_tokens, temperature=1.0, top_p=0.95, seed=2, ignore_eos=True
             )
             tokens = ask.tokens(loaded, served)
             [family] = llm.submit([tokens], params, n=ask.samples, names=[ask.id])
@@ -123,8 +124,8 @@ RADIX = Demo(
 )
 
 BOOK = (
-    "One day, Tom and his mom went to the big park. They saw a red bird in a tree. The bird was sad,"
-    " and Tom said that he could help."
+    "One day, Tom and his mom went to the big park. They saw a red bird in a tree. "
+    "The bird was sad, and Tom said that he could help."
 )
 SCHEDULE = Demo(
     cache="hashed",

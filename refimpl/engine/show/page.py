@@ -3,32 +3,36 @@
 import json
 from html import escape
 
+from refimpl.engine.show import view_blocks, view_radix, view_schedule
 from refimpl.engine.show.record import Log
-from refimpl.engine.show.script import SCRIPT
+from refimpl.engine.show.script import HELPERS, SLIDER
 from refimpl.engine.show.style import STYLE
 
-VIEWS = {
+VIEWS = {  # title, explanation, script
     "blocks": (
         "Blocks",
         "Where every token lives. A card is a block of the pool: its tokens, and who reads it. On "
         "the left are the requests; a request's table says which blocks hold its tokens, in order.",
+        view_blocks.SCRIPT,
     ),
     "radix": (
         "Radix tree",
         "Every cached sequence is a path from the left. Locked nodes are in use; the others may be "
         "evicted, leaves first, the one used longest ago before the rest.",
+        view_radix.SCRIPT,
     ),
     "schedule": (
         "Schedule",
         "Each column is a step: how its budget of tokens was dealt out. Running requests come "
         "first; a long prompt is computed in pieces, in what they leave.",
+        view_schedule.SCRIPT,
     ),
 }
 
 
 def page(view: str, log: Log) -> str:
     """The picture of a run."""
-    title, explanation = VIEWS[view]
+    title, explanation, script = VIEWS[view]
     data = json.dumps({"view": view, "header": log[0], "steps": log[1:]}).replace("<", "\\u003c")
     return f"""<!doctype html>
 <html lang="en">
@@ -50,6 +54,6 @@ def page(view: str, log: Log) -> str:
 </header>
 <main id="stage"></main>
 <script type="application/json" id="data">{data}</script>
-<script>{SCRIPT}</script>
+<script>{HELPERS}{script}{SLIDER}</script>
 </html>
 """

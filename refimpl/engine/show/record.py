@@ -34,13 +34,14 @@ from typing import Any
 
 from refimpl.engine.request import Request
 from refimpl.engine.scheduler import Scheduler
+from refimpl.engine.show.check import FORMAT, VERSION, check_header, check_step
 from refimpl.engine.step import Outcome, Output, Step
-from refimpl.errors import FormatError
+from refimpl.errors import FormatError, InputError
 from refimpl.kv.hashed import HashedMemory
 from refimpl.kv.lease import Memory, Move, SwapIn, SwapOut
 from refimpl.kv.tree import RadixMemory
 
-FORMAT, VERSION = "refimpl-events", 1
+LARGEST = 64 << 20
 Log = list[dict[str, Any]]
 
 
@@ -182,12 +183,22 @@ def tree_of(memory: Memory) -> list[dict[str, Any]]:
 
 
 def save(log: Log, path: Path) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in log))
+    try:
+        path.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the log {path} cannot be written: {error.strerror}") from None
 
 
 def read(path: Path) -> Log:
-    with path.open() as file:
-        return parse(file)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path} is over {LARGEST >> 20} MiB, too much for one page")
+        with path.open(encoding="utf-8") as file:
+            return parse(file)
+    except OSError as error:
+        raise InputError(f"the log {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is no log: it is not text") from None
 
 
 def parse(lines: Iterable[str]) -> Log:
@@ -200,19 +211,9 @@ def parse(lines: Iterable[str]) -> Log:
             raise FormatError(f"line {number} of the log is not JSON") from None
         if number == 1:
             check_header(event)
-        elif not isinstance(event, dict) or "shares" not in event:
-            raise FormatError(f"line {number} of the log is no step")
+        else:
+            check_step(number, event, log[0])
         log.append(event)
     if len(log) < 2:
         raise FormatError("the log has no steps")
     return log
-
-
-def check_header(event: Any) -> None:
-    if not isinstance(event, dict) or event.get("format") != FORMAT:
-        raise FormatError(f"the log does not begin with a header of format {FORMAT!r}")
-    if event.get("version") != VERSION:
-        raise FormatError(
-            f"the log is of version {event.get('version')}, and this program reads {VERSION}: "
-            "record it again"
-        )

@@ -22,13 +22,14 @@ output { font-variant-numeric: tabular-nums; color: var(--soft); min-width: 9ch;
 #story b { font-weight: 600; }
 #story li.warn { background: #fbdcd3; }
 #story li.good { background: #dff0dc; }
+#story li.end { background: #e3e6ea; }
 .chip { display: inline-block; width: 10px; height: 10px; margin-right: 6px; border-radius: 3px; }
 main { position: relative; }
 svg text { font-family: system-ui, sans-serif; fill: var(--ink); }
 svg .mono { font-family: var(--mono); }
 
-.split { display: grid; grid-template-columns: minmax(300px, 2fr) 3fr; gap: 64px; }
-.split h2 { margin: 0 0 10px; font-size: 13px; font-weight: 600; color: var(--soft);
+.split { display: grid; grid-template-columns: minmax(300px, 2fr) 3fr; gap: 84px; }
+.split h2 { margin: 0 0 8px; font-size: 13px; font-weight: 600; color: var(--soft);
   text-transform: uppercase; letter-spacing: .06em; }
 .request { margin-bottom: 14px; padding: 8px 10px; border: 1px solid var(--line);
   border-radius: 10px; background: var(--card); }
@@ -38,7 +39,11 @@ svg .mono { font-family: var(--mono); }
 .table { display: flex; flex-wrap: wrap; gap: 4px; margin-top: 6px; }
 .table i { width: 30px; padding: 2px 0; border: 1px solid; border-radius: 5px; text-align: center;
   font: 12px var(--mono); }
-.pool { display: grid; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 10px; }
+.pool { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 30px 12px;
+  padding-top: 26px; }
+.said { margin: 6px 0 0; font-size: 13px; line-height: 1.4; }
+.said span { color: var(--soft); }
+.said u { text-decoration-color: var(--line); text-underline-offset: 3px; }
 .block { position: relative; padding: 6px 8px 8px 14px; border: 1px solid var(--line);
   border-radius: 9px; background: var(--card); overflow: hidden; transition: background .2s; }
 .block .top { display: flex; justify-content: space-between; font: 12px var(--mono);
@@ -56,6 +61,7 @@ svg .mono { font-family: var(--mono); }
 .split { position: relative; z-index: 1; }
 svg .soft { fill: var(--soft); }
 svg .count { fill: #fff; font-size: 11.5px; font-weight: 600; text-anchor: middle; }
+svg .one { fill: var(--soft); font-size: 11.5px; text-anchor: middle; }
 svg .cross { fill: #c8553d; font-size: 15px; font-weight: 700; text-anchor: middle; }
 .bar { display: flex; max-width: 900px; height: 26px; border-radius: 7px; overflow: hidden;
   font-size: 13px; line-height: 26px; }

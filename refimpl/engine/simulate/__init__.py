@@ -4,7 +4,7 @@
     sharing      blocks saved when the samples of a prompt share it
     hits         cache hit rate of SGLang's workloads, by scheduling policy
     starvation   how long a request waits that shares nothing with anybody
-    trace        hit rate against cache size on a trace of real block hashes
+    traces       hit rate against cache size on a trace of real block hashes
 
 Each is a function from options to a `Table`, which prints itself, and writes CSV, JSON and a plot.
 
@@ -20,7 +20,7 @@ from refimpl.engine.simulate.hits import hits
 from refimpl.engine.simulate.sharing import sharing
 from refimpl.engine.simulate.starvation import starvation
 from refimpl.engine.simulate.table import Table
-from refimpl.engine.simulate.traces import trace
+from refimpl.engine.simulate.traces import traces
 from refimpl.engine.simulate.waste import waste
 from refimpl.errors import InputError
 
@@ -29,7 +29,7 @@ SIMULATIONS: dict[str, Callable[..., Table]] = {
     "sharing": sharing,
     "hits": hits,
     "starvation": starvation,
-    "trace": trace,
+    "traces": traces,
 }
 
 

@@ -6,19 +6,25 @@ side, and nothing is computed twice.
 
 The card is the paper's A10G with a 7B model: about 16,000 tokens of cache.
 
->>> table = hits(scale=0.005, policies=("lpm",))
->>> all(0 <= row[2] <= row[3] + 1e-9 for row in table.rows)
+The last four rows check the simulation itself: shapes so simple that the best can be counted
+(`refimpl.engine.simulate.counting`), served one request at a time.
+
+>>> chat = chat_of([3, 3], n_output=2)          # sends 3 and 8 tokens, and finds 4 of the 8
+>>> served_in_turn(iter([chat])) == 4 / 11
 True
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 from refimpl.engine.limits import Limits
 from refimpl.engine.policies import POLICIES, Policy
 from refimpl.engine.scheduler import Scheduler
-from refimpl.engine.simulate.clock import Program, serve
+from refimpl.engine.simulate import counting
+from refimpl.engine.simulate.clock import Program, chat_of, fresh_tokens, serve
 from refimpl.engine.simulate.table import Cell, Table
-from refimpl.engine.simulate.workloads import workloads
+from refimpl.engine.simulate.track import Track, untracked
+from refimpl.engine.simulate.workloads import few_shot, workloads
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.tree import RadixMemory
 
@@ -30,13 +36,20 @@ def hits(
     policies: Sequence[str] = ("fcfs", "lpm", "dfs-weight"),
     at_once: int = 64,
     seed: int = 0,
+    track: Track = untracked,
 ) -> Table:
     """Hit rates by workload and policy, beside the best possible."""
     rows: list[tuple[Cell, ...]] = []
-    for name in workloads(scale, seed):
-        best = hit_rate(name, scale, seed, n_slots=1_000_000, at_once=1, seats=1)
-        for policy in policies:
-            rate = hit_rate(name, scale, seed, n_slots=n_slots, at_once=at_once, policy=policy)
+    names, best = list(workloads(scale, seed)), 0.0
+    for name, policy in track([*product(names, ("", *policies)), *product(COUNTED, [""])]):
+        if name in COUNTED:
+            programs, counted = COUNTED[name]
+            rate = served_in_turn(programs(scale))
+            rows.append((name, "one by one", 100 * rate, 100 * counted, 100 * rate / counted))
+        elif not policy:
+            best = served_in_turn(workloads(scale, seed)[name])
+        else:
+            rate = hit_rate(workloads(scale, seed)[name], n_slots, at_once, policy)
             rows.append((name, policy, 100 * rate, 100 * best, 100 * rate / best if best else None))
     return Table(
         title="Prefix cache: percent of prompt tokens found in it",
@@ -54,19 +67,43 @@ def hits(
 
 
 def hit_rate(
-    workload: str,
-    scale: float,
-    seed: int,
-    *,
-    n_slots: int,
-    at_once: int,
-    policy: str = "fcfs",
-    seats: int = 256,
+    programs: Iterator[Program], n_slots: int, at_once: int, policy: str, *, seats: int = 256
 ) -> float:
+    """The share of all prompt tokens that was found."""
     memory = RadixMemory(BlockPool(n_blocks=n_slots, block_size=1))
     chosen: Policy = POLICIES[policy]()
     scheduler = Scheduler(memory, Limits(max_seqs=seats, max_batched_tokens=4096), policy=chosen)
-    programs: list[Program] = list(workloads(scale, seed)[workload])
     requests = serve(scheduler, programs, at_once=at_once)
     n_prompt = sum(request.n_prompt for request in requests)
     return sum(request.n_cached for request in requests) / n_prompt
+
+
+def served_in_turn(programs: Iterator[Program]) -> float:
+    """One request at a time, in a cache that never evicts."""
+    return hit_rate(programs, 1_000_000, 1, "fcfs", seats=1)
+
+
+def chats(n_output: int) -> Callable[[float], Iterator[Program]]:
+    return lambda scale: iter([chat_of([384] * 4, n_output=n_output)])
+
+
+def questions(n_examples: int, n_question: int, n: int) -> Callable[[float], Iterator[Program]]:
+    fresh = fresh_tokens()
+    examples = fresh(n_examples)
+    return lambda scale: (
+        few_shot(examples, fresh, n_question=n_question) for _ in range(max(1, round(n * scale)))
+    )
+
+
+COUNTED: dict[str, tuple[Callable[[float], Iterator[Program]], float]] = {
+    "counted: chat, 384 in, 6 out": (chats(6), counting.chat(4, 384, 6)),
+    "counted: chat, 384 in, 384 out": (chats(384), counting.chat(4, 384, 384)),
+    "counted: 600 shared, 1000 asked": (
+        questions(600, 100, 1000),
+        counting.few_shot(600, 100, 1000),
+    ),
+    "counted: 1800 shared, 200 asked": (
+        questions(1800, 20, 200),
+        counting.few_shot(1800, 20, 200),
+    ),
+}

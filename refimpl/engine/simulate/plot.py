@@ -72,15 +72,17 @@ def line_chart(lines: Sequence[Line], *, title: str, x: str, y: str, log_x: bool
     return "\n".join([*parts, "</svg>\n"])
 
 
-def bar_chart(bars: Sequence[tuple[str, Number]], *, title: str, x: str) -> str:
-    """One horizontal bar for each name, its value behind it."""
+def bar_chart(
+    bars: Sequence[tuple[str, Number]], *, title: str, x: str, kinds: Sequence[int] = ()
+) -> str:
+    """One horizontal bar for each name, its value behind it; bars of a kind share a colour."""
     height = TOP + 26 * len(bars) + BOTTOM
     left = 40 + 7 * max(len(name) for name, _ in bars)
     across = Scale(low=0, high=max(v for _, v in bars) or 1, start=left, end=WIDTH - 70)
     parts = [opening(height), text(24, 24, title, size=15, weight="600")]
     for i, (name, value) in enumerate(bars):
         y, width = TOP + 26 * i, across(value) - left
-        fill = COLOURS[0]
+        fill = COLOURS[kinds[i] % len(COLOURS)] if kinds else COLOURS[0]
         parts.append(text(left - 8, y + 14, name, anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{y}" width="{width:.1f}" height="19" fill="{fill}" rx="2"/>'

@@ -11,6 +11,7 @@ True
 """
 
 from collections.abc import Sequence
+from itertools import product
 from random import Random
 
 from refimpl.engine.limits import Limits
@@ -18,6 +19,7 @@ from refimpl.engine.request import Request
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.simulate.lengths import ALPACA, SHAREGPT, Lengths
 from refimpl.engine.simulate.table import Cell, Table
+from refimpl.engine.simulate.track import Track, untracked
 from refimpl.engine.step import Outcome
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.lease import Memory
@@ -38,16 +40,15 @@ def sharing(
     samples: Sequence[int] = (2, 4, 6),
     block_size: int = 16,
     seed: int = 0,
+    track: Track = untracked,
 ) -> Table:
     """Figure 15a of the vLLM paper."""
     rows: list[tuple[Cell, ...]] = []
     sources: dict[str, Lengths] = {"Alpaca": ALPACA, "ShareGPT": SHAREGPT}
-    for name, lengths in sources.items():
+    for name, n in track(list(product(sources, samples))):
         rng = Random(seed)
-        asks = [lengths(rng) for _ in range(n_requests)]
-        for n in samples:
-            saved = saved_share(asks, n, block_size)
-            rows.append((name, n, 100 * saved, PUBLISHED.get((name, n))))
+        asks = [sources[name](rng) for _ in range(n_requests)]
+        rows.append((name, n, 100 * saved_share(asks, n, block_size), PUBLISHED.get((name, n))))
     return Table(
         title="Parallel sampling: percent of blocks saved by sharing",
         columns=("lengths", "samples", "saved %", "published %"),

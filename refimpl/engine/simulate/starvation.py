@@ -21,6 +21,7 @@ from refimpl.engine.policies import (
 from refimpl.engine.request import Request
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.simulate.table import Cell, Table
+from refimpl.engine.simulate.track import Track, untracked
 from refimpl.engine.step import Outcome
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.tree import RadixMemory
@@ -30,7 +31,12 @@ TOKEN = Sampled(token=0, logprob=0.0, drawn_logprob=0.0)
 
 
 def starvation(
-    *, n_passes: int = 400, n_shared: int = 512, every: int = 20, n_backlog: int = 8
+    *,
+    n_passes: int = 400,
+    n_shared: int = 512,
+    every: int = 20,
+    n_backlog: int = 8,
+    track: Track = untracked,
 ) -> Table:
     """Passes over the queue that cold and hot requests waited; one is admitted in each pass."""
     policies: dict[str, Policy] = {
@@ -41,7 +47,7 @@ def starvation(
         **{f"ageing, {n}": Ageing(n_tokens=n) for n in (4, 16, 64)},
     }
     rows: list[tuple[Cell, ...]] = []
-    for name, policy in policies.items():
+    for name, policy in track(list(policies.items())):
         cold, hot = waits(policy, n_passes, n_shared, every, n_backlog)
         rows.append((name, sum(cold) / len(cold), max(cold), sum(hot) / len(hot), max(hot)))
     return Table(

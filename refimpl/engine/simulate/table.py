@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from refimpl.engine.simulate.plot import Line, Number, bar_chart, line_chart
 from refimpl.errors import InputError
@@ -66,20 +67,33 @@ class Table:
 
     def json(self) -> str:
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        plot = {"x": self.x, "y": self.y, "by": self.by, "log_x": self.log_x}
         whole = {"title": self.title, "options": self.options, "rows": rows, "notes": self.notes}
-        return json.dumps(whole, indent=1)
+        return json.dumps(whole | {"plot": plot}, indent=1)
+
+    @staticmethod
+    def of(told: dict[str, Any]) -> "Table":
+        """The table that `json` told of."""
+        rows = told["rows"]
+        return Table(
+            title=told["title"],
+            columns=tuple(rows[0]),
+            rows=[tuple(row.values()) for row in rows],
+            notes=tuple(told["notes"]),
+            options=told["options"],
+            **told["plot"],
+        )
 
     def svg(self) -> str:
         """The plot."""
         names = self.column(self.by) if self.by else [self.y] * len(self.rows)
         points = list(zip(map(str, names), self.column(self.x), self.column(self.y), strict=True))
         if any(isinstance(x, str) for _, x, _ in points):
-            bars = [
-                (f"{name}, {x}" if self.by else str(x), float(y))
-                for name, x, y in points
-                if isinstance(y, int | float)
-            ]
-            return bar_chart(bars, title=self.title, x=self.y)
+            known = [(name, str(x), float(y)) for name, x, y in points if y is not None]
+            bars = [(f"{name}, {x}" if self.by else x, y) for name, x, y in known]
+            order = list(dict.fromkeys(x for _, x, _ in known))
+            kinds = [order.index(x) for _, x, _ in known] if self.by else ()
+            return bar_chart(bars, title=self.title, x=self.y, kinds=kinds)
         lines: dict[str, list[tuple[Number, Number]]] = {}
         for name, x, y in points:
             if isinstance(x, int | float) and isinstance(y, int | float):
@@ -92,7 +106,10 @@ class Table:
         kinds = {".csv": self.csv, ".json": self.json, ".svg": self.svg}
         if path.suffix not in kinds:
             raise InputError(f"{path} should end in {', '.join(kinds)}")
-        path.write_text(kinds[path.suffix]())
+        try:
+            path.write_text(kinds[path.suffix]())
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def shown(cell: Cell) -> str:

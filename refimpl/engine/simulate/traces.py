@@ -13,10 +13,12 @@ as one token.  The file is read line by line.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from refimpl.engine.simulate.table import Cell, Table
-from refimpl.errors import FormatError, InputError
+from refimpl.engine.simulate.track import Track, untracked
+from refimpl.errors import FormatError
 from refimpl.kv.blocks import BlockPool, BlockTable
 from refimpl.kv.eviction import POLICIES, EvictionPolicy
 from refimpl.kv.prefix import PrefixCache
@@ -26,22 +28,23 @@ PUBLISHED = {1000: 30, 10_000: 40, 30_000: 48, 50_000: 50, 100_000: 51}
 """Qin et al., Mooncake (arXiv 2407.00079), table 1: LRU, percent, on 23,608 other requests."""
 
 
-def trace(
+def traces(
     *,
-    path: str | Path | None = None,
+    path: str | Path,
     capacities: Sequence[int] = (1000, 3000, 10_000, 30_000, 50_000, 100_000),
     policies: Sequence[str] = ("lru", "lfu", "fifo"),
+    track: Track = untracked,
 ) -> Table:
     """Hit rates of one trace, by capacity in blocks and by policy."""
-    if path is None:
-        raise InputError("this table needs a trace: give the path of a Mooncake .jsonl file")
     rows: list[tuple[Cell, ...]] = []
-    for capacity in capacities:
-        rate = hit_rate_hashed(read(Path(path)), capacity)
-        rows.append(("paged, lru", capacity, 100 * rate, PUBLISHED.get(capacity)))
-        for name in policies:
-            rate = hit_rate_radix(read(Path(path)), capacity, POLICIES[name]())
+    for capacity, name in track(list(product(capacities, ("", *policies)))):
+        requests = read(Path(path))
+        if name:
+            rate = hit_rate_radix(requests, capacity, POLICIES[name]())
             rows.append((f"radix, {name}", capacity, 100 * rate, None))
+        else:
+            rate = hit_rate_hashed(requests, capacity)
+            rows.append(("paged, lru", capacity, 100 * rate, PUBLISHED.get(capacity)))
     return Table(
         title="Hit rate against cache size",
         columns=("cache", "blocks", "hit rate %", "published, other trace %"),

@@ -28,6 +28,7 @@ from refimpl.engine.simulate.buddy import Buddy, Piece, power_of_two
 from refimpl.engine.simulate.clock import Program, Prompt, serve
 from refimpl.engine.simulate.lengths import CONTEXT, SHAREGPT, Lengths
 from refimpl.engine.simulate.table import Cell, Table
+from refimpl.engine.simulate.track import Track, untracked
 from refimpl.engine.step import Step
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.lease import Memory
@@ -49,18 +50,18 @@ def waste(
     lengths: Lengths = SHAREGPT,
     context: int = CONTEXT,
     seed: int = 0,
+    track: Track = untracked,
 ) -> Table:
     """Figure 2 of the vLLM paper, with the paged system at several block sizes."""
     rng = Random(seed)
     asks = [lengths(rng) for _ in range(n_requests)]
     published = PUBLISHED if lengths is SHAREGPT else {}
     rows: list[tuple[Cell, ...]] = []
-    for kind in ("max", "pow2", "oracle"):
-        use = contiguous(asks, n_slots, kind, context)
-        rows.append(row(f"contiguous, {kind}", None, use, n_slots, published))
-    for size in block_sizes:
-        use = paged(asks, n_slots, size)
-        rows.append(row(f"paged, {size}", size, use, n_slots, published))
+    for kind in track(["max", "pow2", "oracle", *block_sizes]):
+        is_paged = isinstance(kind, int)
+        name = f"paged, {kind}" if is_paged else f"contiguous, {kind}"
+        use = paged(asks, n_slots, kind) if is_paged else contiguous(asks, n_slots, kind, context)
+        rows.append(row(name, kind if is_paged else None, use, n_slots, published))
     return Table(
         title="KV memory: percent of all slots, averaged over steps",
         columns=(
@@ -75,7 +76,8 @@ def waste(
             "published running",
         ),
         rows=rows,
-        notes=("published: Kwon et al. 2023, figures 2 and 13a (ShareGPT, OPT-13B)",),
+        notes=("published: Kwon et al. 2023, figures 2 and 13a (ShareGPT, OPT-13B)",)
+        * bool(published),
         x="block size",
         y="tokens %",
         by="",

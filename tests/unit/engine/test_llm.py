@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from refimpl.backend import ReferenceBackend
+from refimpl.engine.limits import Limits
 from refimpl.engine.llm import LLM
 from refimpl.engine.overlap import OverlappedEngine
+from refimpl.engine.policies import Priority
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError
 from refimpl.model.cache import attend_to_itself
@@ -106,6 +108,24 @@ def test_prompt_scores_are_the_models_own_and_need_no_cache():
         assert all(len(s.top) == 2 for s in result.scores.values())
 
 
+def test_logprobs_are_those_of_the_model_and_those_of_the_law_that_was_drawn_from():
+    params = SamplingParams(max_tokens=4, temperature=0.5, top_k=3, logprobs=5, seed=2)
+    [result] = LLM(MODEL).generate([[1, 5, 9]], params)
+    tokens = list(result.prompt)
+    for sampled in result.completions[0].sampled:
+        logits = incremental(MODEL, 64)(tokens).astype(np.float64)
+        raw, best = log_softmax(logits), np.argsort(-logits)
+        assert [t.token for t in sampled.top] == best[:5].tolist()
+        assert [t.logprob for t in sampled.top] == raw[best[:5]].tolist()
+        assert sampled.logprob == raw[sampled.token]
+        drawn = {t.token: t.logprob for t in sampled.drawn_top}
+        assert list(drawn) == best[:3].tolist()
+        expected = log_softmax(logits[best[:3]] / 0.5)
+        np.testing.assert_allclose(list(drawn.values()), expected, atol=1e-12)
+        assert sampled.drawn_logprob == drawn[sampled.token]
+        tokens.append(sampled.token)
+
+
 def test_each_prompt_may_have_its_own_parameters():
     llm = LLM(MODEL)
     params = [SamplingParams(max_tokens=m) for m in (1, 4)]
@@ -120,6 +140,24 @@ def test_a_later_call_finds_the_first_ones_cache():
     ids = [1, 2, 3, 4, 5]
     assert llm.generate(ids, SamplingParams(max_tokens=1))[0].completions[0].n_cached == 0
     assert llm.generate(ids, SamplingParams(max_tokens=1))[0].completions[0].n_cached == 4
+
+
+def test_a_request_can_carry_a_salt_a_priority_and_stop_tokens():
+    llm = LLM(MODEL, block_size=2, n_blocks=20, policy=Priority(), limits=Limits(max_seqs=1))
+    params = SamplingParams(max_tokens=6, ignore_eos=True)
+    ids = [1, 2, 3, 4, 5]
+    [[late]] = llm.submit([ids], params, priority=1)
+    [[early]] = llm.submit([ids], params, priority=0, extra=("salt",))
+    llm.engine.run()
+    assert early.n_cached == 0 and late.n_cached == 0  # nothing is shared across a salt
+    assert llm.generate(ids, params, extra=("salt",))[0].completions[0].n_cached == 4
+    whole = late.output
+    [cut] = llm.generate(ids, params, stop_tokens=frozenset(whole[2:3]))
+    assert cut.completions[0].tokens == whole[: whole.index(whole[2]) + 1]
+    [[first], [second]] = llm.submit([ids, ids], params)
+    [[third]] = llm.submit([ids], params, priority=-1)
+    ended = [o.request.id for o in llm.engine.run() if o.finish]
+    assert ended == [third.id, first.id, second.id]
 
 
 def test_tokens_that_do_not_exist_are_that_prompts_error():

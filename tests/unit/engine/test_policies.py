@@ -59,6 +59,15 @@ def test_priority_lowest_number_first():
     assert order(Priority(), queue(empty(), [1], [2], [3], priority=[2, 0, 0])) == "120"
 
 
+def test_priority_keeps_its_queue_in_order_as_it_changes():
+    policy = Priority()
+    requests = queue(empty(), *[[i] for i in range(6)], priority=[2, 0, 1, 0, 2, 1])
+    assert order(policy, requests) == "132504"
+    for gone in (3, 0):
+        policy.left(requests[gone])
+    assert order(policy, requests, join=False) == "1254"
+
+
 def test_longest_prefix_first():
     memory = holding([1, 2, 3, 4], [5, 6])
     requests = queue(memory, [9, 9], [5, 6, 7], [1, 2, 3, 4, 5])

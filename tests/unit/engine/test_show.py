@@ -9,14 +9,16 @@ import pytest
 
 from refimpl.engine.llm import LLM
 from refimpl.engine.show import picture
-from refimpl.engine.show.demo import DEMOS
+from refimpl.engine.show.demo import DEMOS, demonstration
 from refimpl.engine.show.page import VIEWS
 from refimpl.engine.show.record import parse, read, save
 from refimpl.errors import FormatError, InputError
 from refimpl.oracle.models import random_model
 from refimpl.sampling import SamplingParams
+from tests.laws.engines import shapes_unchecked
 
-LOGS = {name: DEMOS[name]() for name in DEMOS}
+with shapes_unchecked():
+    LOGS = {name: demonstration(name) for name in DEMOS}
 
 
 @pytest.mark.parametrize("name", sorted(DEMOS))
@@ -98,17 +100,20 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_a_page_needs_nothing_from_outside(view):
-    html = picture(view)
+    html = picture(view, LOGS[view])
     tags = Tags()
     tags.feed(html)
     assert not tags.outside and "@import" not in html and "fetch(" not in html
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
-    assert json.loads(data[1])["view"] == view
+    assert json.loads(data[1])["steps"] == LOGS[view][1:]
 
 
 def test_a_token_cannot_end_the_script():
     log = [dict(LOGS["blocks"][0], words={"1": "</script><b>"}), *LOGS["blocks"][1:]]
     assert "</script><b>" not in picture("blocks", log)
+
+
+HEADER, STEP = (json.dumps(line) for line in LOGS["blocks"][:2])
 
 
 @pytest.mark.parametrize(
@@ -117,8 +122,14 @@ def test_a_token_cannot_end_the_script():
         ("{", "line 1 of the log is not JSON"),
         ('{"a": 1}', "header"),
         ('{"format": "refimpl-events", "version": 9}', "version 9"),
-        ('{"format": "refimpl-events", "version": 1}', "no steps"),
-        ('{"format": "refimpl-events", "version": 1}\n[]', "line 2 of the log is no step"),
+        ('{"format": "refimpl-events", "version": 1}', "no usable 'cache'"),
+        (HEADER.replace('"words": {', '"words": {"7": 1, '), "no usable 'words'"),
+        (HEADER, "no steps"),
+        (HEADER + "\n[]", "line 2 of the log is no step"),
+        (HEADER + '\n{"shares": []}', "no usable 'preempted'"),
+        (f"{HEADER}\n{STEP}\n" + STEP.replace('"n": 11', '"n": "<b>"'), "line 3 .* 'shares'"),
+        (HEADER + "\n" + STEP.replace('"running"', '"<img>"'), "'requests'"),
+        (HEADER + "\n" + STEP.replace('"table": [0', '"table": [99'), "does not have"),
     ],
 )
 def test_what_is_no_log_is_refused(text, says):
@@ -126,6 +137,23 @@ def test_what_is_no_log_is_refused(text, says):
         parse(text.splitlines())
 
 
+def test_a_file_that_cannot_be_a_log_is_refused_by_name(tmp_path):
+    (tmp_path / "picture").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(FormatError, match="not text"):
+        read(tmp_path / "picture")
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read(path)
+    with pytest.raises(InputError, match="cannot be written"):
+        save(LOGS["blocks"], tmp_path / "no" / "folder")
+    with (tmp_path / "endless").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(InputError, match="64 MiB"):
+        read(tmp_path / "endless")
+
+
 def test_an_unknown_view_is_named():
+    with pytest.raises(InputError, match="choose one of blocks"):
+        demonstration("stars")
     with pytest.raises(InputError, match="choose one of blocks"):
         picture("stars")

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from refimpl.engine.simulate import SIMULATIONS, run
 from refimpl.engine.simulate.buddy import Buddy
+from refimpl.engine.simulate.counting import chat, few_shot
 from refimpl.engine.simulate.hits import hits
 from refimpl.engine.simulate.lengths import ALPACA, SHAREGPT, from_trace
 from refimpl.engine.simulate.sharing import saved_share
+from refimpl.engine.simulate.sources import MOONCAKE, find
 from refimpl.engine.simulate.starvation import starvation
 from refimpl.engine.simulate.table import Table
-from refimpl.engine.simulate.traces import blocks_of, hit_rate_hashed, hit_rate_radix, trace
+from refimpl.engine.simulate.traces import blocks_of, hit_rate_hashed, hit_rate_radix, traces
 from refimpl.engine.simulate.waste import contiguous, paged, waste
 from refimpl.errors import FormatError, InputError
 from refimpl.kv.eviction import LRU
@@ -106,9 +108,26 @@ def test_a_trace_that_is_none_is_refused_with_its_line(line):
         list(blocks_of([line]))
 
 
-def test_a_trace_is_asked_for():
+def test_a_trace_is_asked_for_and_found(tmp_path):
     with pytest.raises(InputError, match="needs a trace"):
-        trace()
+        find(None, MOONCAKE)
+    with pytest.raises(InputError, match="holds no"):
+        find(tmp_path, MOONCAKE)
+    (tmp_path / "b_trace.jsonl").touch()
+    (tmp_path / "a_trace.jsonl").touch()
+    assert find(tmp_path, MOONCAKE).name == "a_trace.jsonl"
+
+
+def test_the_trees_hit_rate_is_the_counted_one():
+    """PEERS: 0.6037, 0.7500, 0.856, 0.984.  A chat loses the last token of each answer."""
+    rows = {row[0]: row for row in hits(scale=0.02, policies=()).rows}
+    short, long = rows["counted: chat, 384 in, 6 out"], rows["counted: chat, 384 in, 384 out"]
+    assert short[3] == pytest.approx(60.37, abs=0.01) and long[3] == pytest.approx(75, abs=1e-9)
+    assert short[2] == pytest.approx(100 * chat(4, 384, 6, n_last=1), abs=1e-9)
+    assert long[2] == pytest.approx(100 * chat(4, 384, 384, n_last=1), abs=1e-9)
+    for shared, own, n in ((600, 100, 20), (1800, 20, 4)):  # scaled: 1000 and 200 questions
+        name = f"counted: {shared} shared, {50 * n} asked"
+        assert rows[name][2] == pytest.approx(100 * few_shot(shared, own, n), abs=1e-9)
 
 
 def test_no_trace_of_lengths_without_its_columns(tmp_path):
@@ -118,7 +137,7 @@ def test_no_trace_of_lengths_without_its_columns(tmp_path):
 
 
 def test_real_traces(shared):
-    table = trace(
+    table = traces(
         path=shared / "traces" / "mooncake_synthetic_trace.jsonl",
         capacities=(1000, 100_000),
         policies=("lru",),
@@ -157,6 +176,7 @@ TABLE = Table(
 def test_a_table_as_csv_json_and_svg(tmp_path):
     assert list(csv.reader(io.StringIO(TABLE.csv())))[1] == ["a", "1", "2.0"]
     assert json.loads(TABLE.json())["rows"][2] == {"name": "b", "x": 1, "y": None}
+    assert Table.of(json.loads(TABLE.json())) == TABLE
     for suffix in (".csv", ".json", ".svg"):
         TABLE.save(tmp_path / f"t{suffix}")
     picture = ET.parse(tmp_path / "t.svg").getroot()
@@ -165,7 +185,7 @@ def test_a_table_as_csv_json_and_svg(tmp_path):
         TABLE.save(Path("t.xlsx"))
 
 
-@pytest.mark.parametrize("name", sorted(set(SIMULATIONS) - {"trace"}))
+@pytest.mark.parametrize("name", sorted(set(SIMULATIONS) - {"traces"}))
 def test_every_table_can_be_drawn(name):
     small = {
         "waste": {"n_requests": 40, "block_sizes": (16, 64)},
@@ -173,7 +193,14 @@ def test_every_table_can_be_drawn(name):
         "hits": {"scale": 0.02},
         "starvation": {"n_passes": 30},
     }
-    ET.fromstring(run(name, **small[name]).svg())
+    seen = []
+
+    def track(cases):
+        seen.extend(cases)
+        return cases
+
+    ET.fromstring(run(name, track=track, **small[name]).svg())
+    assert seen, "long work tells that it goes on"
 
 
 def test_an_unknown_table_is_named():

@@ -1,14 +1,15 @@
 """What the engine's bookkeeping costs: a step by requests, a prompt by length, a cache by size.
 
-    python bench/engine_scheduler.py [--quick] [--json PATH]
+    python bench/engine/cost.py [--quick] [--json docs/engine-cost.json]
 
-No model runs.  Four curves, each with the growth exponent fitted to it (the slope of log cost over
+No model runs.  Five curves, each with the growth exponent fitted to it (the slope of log cost over
 log size: 0 is flat, 1 is linear):
 
 - a decoding step (schedule, plan, commit) by the number of running requests, each 1,000 tokens
   long: microseconds for each request should not grow;
 - the same with 256 running and ever more waiting;
 - admitting a prompt by its length, in microseconds a token: blocks, names or tree, and the plan;
+- taking and giving back blocks, by how many a table has, in microseconds a block;
 - match, insert and evict in a cache of ever more tokens, in microseconds an operation.
 
 Times are CPU times of this thread (other processes of the machine do not count), the least of
@@ -18,11 +19,14 @@ several repetitions.
 import argparse
 import gc
 import json
+import platform
 from collections.abc import Callable, Sequence
 from math import log
+from os import cpu_count
 from pathlib import Path
 from statistics import median
 from time import thread_time
+from typing import TypeVar
 
 from refimpl.engine.batch import build_plan
 from refimpl.engine.limits import Limits
@@ -44,6 +48,7 @@ MEMORIES: dict[str, type[Memory]] = {
     "hashed": HashedMemory,
     "radix": RadixMemory,
 }
+T = TypeVar("T")
 TOKEN = Sampled(token=1, logprob=0.0, drawn_logprob=0.0)
 
 
@@ -59,19 +64,35 @@ def one_step(scheduler: Scheduler) -> float:
     return thread_time() - ready + planned - began
 
 
-def decode_step(cache: str, n_running: int, n_waiting: int, policy: Policy) -> list[float]:
-    """Steps of a full house; those who wait never get in."""
+BASE = list(range(20_000))  # prompts are cut from it, so that their numbers are shared objects
+House = tuple[str, int]
+
+
+def full_house(cache: str, n_running: int, n_waiting: int, policy: Policy) -> Scheduler:
+    """A scheduler at work; those who wait never get in."""
     n_prompt, block_size = 1000, 16
-    pool = BlockPool(n_blocks=n_running * (n_prompt // block_size + 8), block_size=block_size)
+    pool = BlockPool(n_blocks=n_running * (n_prompt // block_size + 24), block_size=block_size)
     limits = Limits(max_batched_tokens=1 << 30, max_seqs=n_running)
     scheduler = Scheduler(MEMORIES[cache](pool), limits, policy=policy)
     for i in range(n_running + n_waiting):
         n = n_prompt if i < n_running else 40
-        prompt = tuple(range(i, i + n))
-        scheduler.add(Request(id=str(i), prompt=prompt, params=SamplingParams(max_tokens=100)))
+        prompt = tuple(BASE[i : i + n])
+        scheduler.add(Request(id=str(i), prompt=prompt, params=SamplingParams(max_tokens=999)))
     one_step(scheduler)
+    return scheduler
+
+
+def in_turn(houses: dict[House, Scheduler], n_rounds: int = 20) -> dict[House, list[float]]:
+    """A few steps of each, round after round: a busy neighbour then disturbs all alike."""
+    times: dict[House, list[float]] = {house: [] for house in houses}
+    gc.collect()
     gc.freeze()
-    return [one_step(scheduler) for _ in range(40)]
+    for _ in range(n_rounds):
+        for house, scheduler in houses.items():
+            n_steps = 1 if len(scheduler.running) > 1024 else 8
+            times[house] += [one_step(scheduler) for _ in range(n_steps)]
+    gc.unfreeze()
+    return times
 
 
 def admission(cache: str, n_prompt: int) -> float:
@@ -84,6 +105,20 @@ def admission(cache: str, n_prompt: int) -> float:
         scheduler.add(Request(id=str(i), prompt=prompt, params=SamplingParams(max_tokens=1)))
         times.append(one_step(scheduler))
     return min(times[1:])
+
+
+def allocation(n_blocks: int) -> float:
+    """Seconds a block to grow a table to so many, and to give them back."""
+    pool = BlockPool(n_blocks=2 * n_blocks, block_size=16)
+    times = []
+    for _ in range(max(5, 4000 // n_blocks)):
+        table = BlockTable(pool)
+        began = thread_time()
+        for _ in range(8):
+            table.grow(2 * n_blocks)
+        table.release()
+        times.append((thread_time() - began) / n_blocks)
+    return min(times)
 
 
 def tree_operations(n_cached: int, n_each: int = 200) -> dict[str, float]:
@@ -105,9 +140,9 @@ def tree_operations(n_cached: int, n_each: int = 200) -> dict[str, float]:
     new = [(sequence(n + i), [next(pages) for _ in range(400)]) for i in range(n_each)]
     old = [sequence(i * n // n_each) for i in range(n_each)]
     return {
-        "radix match": timed(lambda: [tree.match(tokens) for tokens in old], n_each),
-        "radix insert": timed(lambda: [tree.insert(t, p) for t, p in new], n_each),
-        "radix evict": timed(lambda: [tree.evict(200) for _ in range(n_each // 2)], n_each // 2),
+        "radix match": timed(tree.match, old),
+        "radix insert": timed(lambda case: tree.insert(*case), new),
+        "radix evict": timed(tree.evict, [200] * (n_each // 2)),
     }
 
 
@@ -140,15 +175,22 @@ def hash_operations(n_cached: int, n_each: int = 200) -> dict[str, float]:
         cache.match(BlockNames(tokens, block_size=16).upto(len(tokens)))
 
     return {
-        "hashed match": timed(lambda: [match(tokens) for tokens in old], n_each),
-        "hashed insert and evict": timed(lambda: [insert(tokens) for tokens in new], n_each),
+        "hashed match": timed(match, old),
+        "hashed insert and evict": timed(insert, new),
     }
 
 
-def timed(act: Callable[[], object], n: int) -> float:
-    began = thread_time()
-    act()
-    return (thread_time() - began) / n
+def timed(act: Callable[[T], object], cases: Sequence[T], n_slices: int = 10) -> float:
+    """Seconds a case: the least average of ten slices, as no case can be run twice."""
+    size = -(-len(cases) // n_slices)
+    averages = []
+    for start in range(0, len(cases), size):
+        slice_ = cases[start : start + size]
+        began = thread_time()
+        for case in slice_:
+            act(case)
+        averages.append((thread_time() - began) / len(slice_))
+    return min(averages)
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float:
@@ -171,23 +213,18 @@ def table_of(title: str, x: str, y: str, curves: dict[str, list[tuple[float, flo
 
 
 def measure(quick: bool) -> list[Table]:
-    counts = (16, 64, 256) if quick else (16, 64, 256, 1024)
+    counts = (16, 64, 256) if quick else (16, 64, 256, 1024, 4096, 10_000)
     waiting = (10, 100, 1000) if quick else (10, 100, 1000, 10_000)
     lengths = (256, 1024, 4096) if quick else (256, 1024, 4096, 16_384, 65_536)
     sizes = (10**4, 10**5) if quick else (10**4, 10**5, 10**6)
-    step_times = {name: [(n, decode_step(name, n, 0, Fcfs())) for n in counts] for name in MEMORIES}
-    per_request = {
-        name: [(n, 1e6 * min(times) / n) for n, times in points]
-        for name, points in step_times.items()
-    }
+    times = in_turn({(c, n): full_house(c, n, 0, Fcfs()) for c in MEMORIES for n in counts})
+    per_request = {c: [(n, 1e6 * min(times[c, n]) / n) for n in counts] for c in MEMORIES}
     whole = Table(
         title="A step of 256 running requests",
         columns=("cache", "ms, least", "ms, median"),
         rows=[
-            (name, f"{1e3 * min(times):.2f}", f"{1e3 * median(times):.2f}")
-            for name, points in step_times.items()
-            for n, times in points
-            if n == 256
+            (c, f"{1e3 * min(times[c, 256]):.2f}", f"{1e3 * median(times[c, 256]):.2f}")
+            for c in MEMORIES
         ],
         x="cache",
         y="ms, least",
@@ -197,10 +234,11 @@ def measure(quick: bool) -> list[Table]:
         "priority": Priority,
         "lpm": LongestPrefix,
     }
-    queue = {
-        name: [(n, 1e3 * min(decode_step("radix", 256, n, new()))) for n in waiting]
-        for name, new in policies.items()
-    }
+    times = in_turn(
+        {(p, n): full_house("radix", 256, n, new()) for p, new in policies.items() for n in waiting}
+    )
+    queue = {p: [(n, 1e3 * min(times[p, n])) for n in waiting] for p in policies}
+    blocks = {"take and give back": [(n, 1e6 * allocation(n)) for n in (16, *lengths)]}
     admitted = {name: [(n, 1e6 * admission(name, n) / n) for n in lengths] for name in MEMORIES}
     operations: dict[str, list[tuple[float, float]]] = {}
     for size in sizes:
@@ -211,6 +249,7 @@ def measure(quick: bool) -> list[Table]:
         table_of("A decoding step", "running requests", "us a request", per_request),
         table_of("The same, 256 running", "waiting requests", "ms a step", queue),
         table_of("Admitting a prompt", "tokens", "us a token", admitted),
+        table_of("Taking and giving back blocks", "blocks", "us a block", blocks),
         table_of("Cache operations on 400 tokens", "tokens cached", "us each", operations),
     ]
 
@@ -224,9 +263,9 @@ def main() -> None:
     for table in tables:
         print(table, end="\n\n")
     if options.json:
-        options.json.write_text(
-            json.dumps([json.loads(table.json()) for table in tables], indent=1)
-        )
+        machine = {"cpus": cpu_count(), "python": platform.python_version()}
+        found = {"machine": machine, "tables": [json.loads(table.json()) for table in tables]}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
