@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refimpl.commands.draft import load_drafter
 from refimpl.commands.options import echo_json, model_options, open_model
 
 if TYPE_CHECKING:
-    from refimpl.backend import Backend
     from refimpl.engine.speculative.measure import Measured, Target, Ways
     from refimpl.engine.speculative.speculator import Speculator
     from refimpl.model.load import Loaded
@@ -66,7 +66,7 @@ def speculative(
     )
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
     prompts = [encode(loaded, text, i) for i in range(len(OPENINGS))]
-    drafter = open_draft(draft, loaded, backend)
+    drafter = load_drafter(draft, loaded, backend)
     plain, fixed = compare(
         target,
         {"plain": None, "draft": with_draft(drafter, target, k=guesses)},
@@ -93,19 +93,6 @@ def encode(loaded: "Loaded", text: str, i: int) -> list[int]:
     if text == "stories":
         return loaded.tokenizer.encode(OPENINGS[i])
     return loaded.tokenizer.encode_chat([{"role": "user", "content": QUESTIONS[i]}])
-
-
-def open_draft(name: str, loaded: "Loaded", backend: "Backend") -> "Loaded":
-    """The model that guesses; it must speak the same tokens."""
-    from refimpl.errors import InputError
-    from refimpl.model.find import find_model
-    from refimpl.model.load import load
-
-    packed = backend.name != "numpy" or backend.reference.act != "none"
-    drafter = load(find_model(name), packed=packed)
-    if drafter.model.config.vocab_size != loaded.model.config.vocab_size:
-        raise InputError(f"{name!r} has another vocabulary than the model it should guess for")
-    return drafter
 
 
 def with_draft(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refimpl.commands.constraints import constraint_options, take_constraint
+from refimpl.commands.draft import draft_options, take_speculator
 from refimpl.commands.options import (
     decode,
     echo_json,
@@ -22,6 +23,7 @@ from refimpl.commands.options import (
 if TYPE_CHECKING:
     from refimpl.backend import Backend
     from refimpl.engine.llm import LLM
+    from refimpl.engine.speculative.speculator import Speculator
     from refimpl.engine.step import Output
     from refimpl.errors import RefimplError
     from refimpl.model.load import Loaded
@@ -74,6 +76,7 @@ class Told:
 @model_options
 @sampling_options
 @constraint_options
+@draft_options
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,
@@ -92,6 +95,7 @@ def generate(
     texts = read_prompts(prompts, file)
     started = perf_counter()
     loaded, backend = open_model(options)
+    speculator = take_speculator(options, loaded, backend)
     params = replace(sampling_params(options, logprobs), **asked)
     told = [
         Told(prompt=text, ids=encode(loaded, text, as_chat), sample=sample)
@@ -103,7 +107,9 @@ def generate(
     if streamed and texts[0] is DEFAULT_PROMPT:  # nobody has seen it yet
         click.echo(DEFAULT_PROMPT, nl=False)
     interrupted = False
-    llm = engine_for(loaded, backend, told, params, record=record is not None)
+    llm = engine_for(
+        loaded, backend, told, params, speculator=speculator, record=record is not None
+    )
     try:
         for one, output in outputs(llm, told, params, samples):
             clock.tick(output)
@@ -148,6 +154,7 @@ def engine_for(
     told: list[Told],
     params: "SamplingParams",
     *,
+    speculator: "Speculator | None",
     record: bool,
 ) -> "LLM":
     """An engine with room for all of them at once, if memory allows."""
@@ -159,7 +166,14 @@ def engine_for(
         for one in told
     )
     n_blocks = max(1, min(room, default_blocks(loaded.config, size)))
-    return LLM(loaded, backend=backend, block_size=size, n_blocks=n_blocks, record=record)
+    return LLM(
+        loaded,
+        backend=backend,
+        block_size=size,
+        n_blocks=n_blocks,
+        speculator=speculator,
+        record=record,
+    )
 
 
 def outputs(

@@ -15,9 +15,9 @@ the others do not notice.
 >>> print(b.completions[0].error)
 request '1' has no tokens: nothing to continue
 
-`cache`, `mode`, `policy`, `limits` and `overlap` choose how the work is scheduled, and change no
-bit of an answer.  With `record=True` the scheduler keeps a log that `refimpl show` draws
-(`refimpl.engine.show`):
+`cache`, `mode`, `policy`, `limits`, `overlap` and `speculator` choose how the work is scheduled,
+and change no bit of an answer.  With `record=True` the scheduler keeps a log that `refimpl show`
+draws (`refimpl.engine.show`):
 
 >>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32, record=True)
 >>> _ = llm.generate([1, 2, 3], SamplingParams(max_tokens=2))
@@ -41,6 +41,8 @@ from refimpl.engine.request import Finish, Request
 from refimpl.engine.results import Result, result_of
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.show.record import Log, RecordingScheduler
+from refimpl.engine.speculative.engine import SpeculativeEngine
+from refimpl.engine.speculative.speculator import Speculator
 from refimpl.engine.step import Output
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError, RefimplError
@@ -79,6 +81,7 @@ class LLM:
         policy: Policy | None = None,
         mode: str = "vllm",
         overlap: bool = False,
+        speculator: Speculator | None = None,
         record: bool = False,
     ) -> None:
         self.model = model.model if isinstance(model, Loaded) else model
@@ -94,9 +97,13 @@ class LLM:
         kind = partial(RecordingScheduler, word=word) if record else Scheduler
         scheduler = kind(memory, limits, policy=policy, victims=victims, admission=admission)
         self.backend = backend = backend or ReferenceBackend()
+        if overlap and speculator is not None:
+            raise InputError("the overlapped loop does not speculate: choose one of the two")
         if overlap:
             stream = ThreadPoolExecutor(max_workers=1)
             self.engine: Engine = OverlappedEngine(self.model, backend, scheduler, stream)
+        elif speculator is not None:
+            self.engine = SpeculativeEngine(self.model, backend, scheduler, speculator)
         else:
             self.engine = Engine(self.model, backend, scheduler)
         self._ids = count()

@@ -1,203 +1,216 @@
 """How far an engine that computes in finite precision may lie from the reference.
 
 No tolerance in this project is chosen.  An operation is written down once more, on numbers that
-carry a bound of their own error (`Approx`), and the bound of the result comes out: *running error
-analysis*.  The rules are that of one rounding, |fl(a op b) - (a op b)| <= u |a op b| + tiny, and
-that of a sum of n terms **in any order**, whose error is at most gamma(n - 1) times the sum of
-magnitudes; so the bound holds for every blocking, tree, SIMD width and schedule.  FMA only does
-better.
+carry a bound of their own error (`refimpl.ops.approx`), and the bound of the result comes out.  It
+holds for every order of addition, so for every blocking, tree, SIMD width and schedule.
 
 The reference rounds its own result to the same format, which adds half an ulp.
 
-Source: Higham, Accuracy and Stability of Numerical Algorithms (2nd ed.), sections 2.2 (the model),
-3.1 (gamma), 3.3 (running error analysis), 4.2 (sums in any order).
+Each function takes the arguments of the operation it is named after, and `engine`, the format in
+which the engine computes.  What engines are known to do besides, the bounds allow: multiply by a
+reciprocal, fold the scale and log2(e) into the scores, keep a quantised block's scale outside of
+its sum, flush an exp to zero.  They do not allow another algorithm: a one-pass variance has another
+bound, and an engine that uses it must declare it.
 
->>> gamma(3, 2.0**-24)
-1.788...e-07
 >>> from refimpl.ops.numerics import F32
 >>> x, w = np.float32([[1, 2, 3]]), np.float32([[4, 5, 6]])
->>> linear(x, w, None, F32)                           # y = 32: three products, two sums, one ulp/2
+>>> linear(x, w, engine=F32)                          # y = 32: three products, two sums, one ulp/2
 array([[7.62...e-06]])
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 from numpy import ndarray
 
+from refimpl.formats.quants import dot
+from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.ops import activation
+from refimpl.ops import moe as experts
 from refimpl.ops import rope as ropes
+from refimpl.ops.approx import Approx, approx, gamma, tiny
 from refimpl.ops.attention import visible
 from refimpl.ops.numerics import FloatFormat, exact
 
-Bound = Float64[ndarray, "..."]
+EXTRA = 8
+"""Roundings that quantised dot products have besides their sums: scales, minimums, decoding, and
+the lanes of a vector that are added last."""
 
 
-def gamma(n: int, u: float) -> float:
-    """n u / (1 - n u): the relative error of n roundings in any order (Higham, lemma 3.1)."""
-    if n * u >= 1:
-        raise ValueError(f"{n} roundings at u = {u} have no bound")
-    return n * u / (1 - n * u)
-
-
-@dataclass(frozen=True, eq=False)
-class Approx:
-    """A float64 value and a bound on how far a computed version of it may lie away.
-
-    `engine` is the format in which the engine computes; `ulps` is how many units in the last place
-    its elementary functions (exp, tanh, ...) may be off.
-    """
-
-    value: Float64[ndarray, "..."]
-    error: Float64[ndarray, "..."]
-    engine: FloatFormat
-    ulps: float = 4.0
-
-    def _rounded(self, value: ndarray, error: ndarray, roundings: float = 1.0) -> "Approx":
-        """Round once (or to a few ulps): relative to what the engine may really hold."""
-        tiny = 2.0 ** (self.engine.emin - self.engine.precision + 1)  # what underflow may cost
-        slack = roundings * (self.engine.unit_roundoff * (np.abs(value) + error) + tiny)
-        return Approx(value, error + slack, self.engine, self.ulps)
-
-    def given(self, value: ndarray | float | int) -> "Approx":
-        """An input: exact."""
-        wide = np.asarray(value, dtype=np.float64)
-        return Approx(wide, np.zeros_like(wide), self.engine, self.ulps)
-
-    def __add__(self, other: "Approx") -> "Approx":
-        return self._rounded(self.value + other.value, self.error + other.error)
-
-    def __sub__(self, other: "Approx") -> "Approx":
-        return self._rounded(self.value - other.value, self.error + other.error)
-
-    def __mul__(self, other: "Approx") -> "Approx":
-        spread = np.abs(self.value) * other.error + np.abs(other.value) * self.error
-        return self._rounded(self.value * other.value, spread + self.error * other.error)
-
-    def __truediv__(self, other: "Approx") -> "Approx":
-        least = np.abs(other.value) - other.error  # how small the divisor may be
-        least = np.where(least > 0, least, np.nan)
-        value = self.value / other.value
-        return self._rounded(value, (self.error + np.abs(value) * other.error) / least)
-
-    def sqrt(self) -> "Approx":
-        """|sqrt(a + e) - sqrt(a)| <= e / sqrt(a), and never more than sqrt(e)."""
-        root = np.sqrt(self.value)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.where(root > 0, self.error / root, np.inf)
-        return self._rounded(root, np.minimum(moved, np.sqrt(self.error)))
-
-    def function(
-        self,
-        f: Callable[[ndarray], ndarray],
-        lipschitz: ndarray | float,
-        scale: ndarray | float = 0.0,
-    ) -> "Approx":
-        """An elementary function with |f'| <= lipschitz between here and the error's end.
-
-        `scale` bounds intermediate values whose relative error becomes absolute (0: none).
-        """
-        value = f(self.value)
-        cost = 2 * self.ulps * self.engine.unit_roundoff * np.asarray(scale)
-        return self._rounded(value, self.error * lipschitz + cost, 2 * self.ulps)
-
-    def exp(self) -> "Approx":
-        return self.function(np.exp, np.exp(self.value + self.error))
-
-    def tanh(self) -> "Approx":
-        return self.function(np.tanh, 1.0)
-
-    def sum(self) -> "Approx":
-        """The sum over the last axis, in any order."""
-        n = self.value.shape[-1]
-        magnitude = (np.abs(self.value) + self.error).sum(-1, keepdims=True)
-        carried = self.error.sum(-1, keepdims=True)
-        reordered = gamma(max(n - 1, 0), self.engine.unit_roundoff) * magnitude
-        value = self.value.sum(-1, keepdims=True)
-        return Approx(value, carried + reordered, self.engine, self.ulps)
-
-    def bound(self) -> Bound:
-        """Against a reference that rounds to the engine's format: half an ulp more.
-
-        The last factor covers the reference's own float64 arithmetic, 2**-29 of the rest.
-        """
-        half_ulp = self._rounded(self.value, np.zeros_like(self.error)).error
-        return np.asarray((self.error + half_ulp) * (1 + 2.0**-20))
-
-
-def approx(x: Float[ndarray, "..."], engine: FloatFormat) -> Approx:
-    """An exact input of an engine."""
-    wide = exact(x)
-    return Approx(wide, np.zeros_like(wide), engine)
+def embed(
+    table: Tensor, tokens: Integer[ndarray, " tokens"], scale: float = 1.0, *, engine: FloatFormat
+) -> Float64[ndarray, "tokens dim"]:
+    """Decoding is exact.  A scale is rounded to the engine's format, and so is the product."""
+    rows = approx(table[tokens], engine)
+    if scale == 1.0:
+        return np.zeros(rows.value.shape)
+    return (rows * rows.given(scale).rounded()).bound()
 
 
 def linear(
     x: Float[ndarray, "tokens inner"],
-    weight: Float[ndarray, "outer inner"],
+    weight: Tensor,
+    bias: Float[ndarray, " outer"] | None = None,
+    *,
+    engine: FloatFormat,
+) -> Float64[ndarray, "tokens outer"]:
+    """|y - ref| <= gamma(K) sum |x w| + ...: K products and K - 1 sums in any order.
+
+    With packed weights w = scale * q - minimum an engine may sum q x and x first, so the magnitudes
+    are those of scale * q and of the minimum, which may cancel in w.
+    """
+    wide, w = exact(x), exact(weight[...])
+    inner = w.shape[1]
+    if isinstance(weight, Packed) and weight.type.split is not None:
+        size, largest = decoded_sizes(weight)
+        return products(wide @ w.T, np.abs(wide) @ size.T, inner + EXTRA, largest, bias, engine)
+    return products(wide @ w.T, np.abs(wide) @ np.abs(w).T, inner, 1.0, bias, engine)
+
+
+def decoded_sizes(weight: Packed) -> tuple[Float64[ndarray, "outer inner"], float]:
+    """|scale q| + |minimum| of every weight, and the largest number that multiplies a sum."""
+    parts = dot.split_rows(weight.type, weight.blocks)
+    inner = parts.q.shape[1]
+    scale = np.abs(dot.exactly(parts.scale, inner))
+    low = np.zeros(1) if parts.minimum is None else np.abs(dot.exactly(parts.minimum, inner))
+    q = np.abs(exact(parts.q))
+    return scale * q + low, 1.0 + float(max(scale.max(), low.max(), q.max()))
+
+
+def products(
+    value: Float64[ndarray, "tokens outer"],
+    magnitude: Float64[ndarray, "tokens outer"],
+    roundings: int,
+    largest: float,
     bias: Float[ndarray, " outer"] | None,
     engine: FloatFormat,
 ) -> Float64[ndarray, "tokens outer"]:
-    """|y - ref| <= gamma(K) sum |x w| + ...: K products and K - 1 sums in any order."""
-    y = (approx(x[:, None, :], engine) * approx(weight[None], engine)).sum()
-    if bias is not None:
-        y = y + approx(bias[None, :, None], engine)
-    return y.bound()[..., 0]
+    """A sum of products with so many roundings on the way of each, and a bias."""
+    lost = 2 * roundings * tiny(engine) * largest
+    y = Approx(value, gamma(roundings, engine.unit_roundoff) * magnitude + lost, engine)
+    return (y if bias is None else y + approx(bias, engine)).bound()
+
+
+def linear_q8(
+    x: Float[ndarray, "tokens inner"],
+    weight: Tensor,
+    bias: Float[ndarray, " outer"] | None = None,
+    *,
+    engine: FloatFormat,
+) -> Float64[ndarray, "tokens outer"]:
+    """act="q8": integers are summed exactly, so what is added is segments, not products."""
+    if not isinstance(weight, Packed) or weight.type.split is None:
+        return linear(x, weight, bias, engine=engine)
+    act = dot.partner(weight.type)
+    x = np.asarray(x, np.float32)
+    y, magnitude = dot.unrounded(x, weight.type, weight.blocks, act)
+    segments = max(
+        dot.split_rows(dot.activation_type(act), dot.quantize_activations(x, act)).scale.shape[1],
+        dot.split_rows(weight.type, weight.blocks[:1]).scale.shape[1],
+    )
+    largest = 128.0 * 256 * decoded_sizes(weight)[1]
+    return products(y, magnitude, segments + EXTRA, largest, bias, engine)
+
+
+def add(
+    a: Float[ndarray, "*shape"], b: Float[ndarray, "*shape"], *, engine: FloatFormat
+) -> Float64[ndarray, "*shape"]:
+    """One rounding each: an engine and the reference can differ by an ulp at most, and do not."""
+    return (approx(a, engine) + approx(b, engine)).bound()
 
 
 def rms_norm(
-    x: Float[ndarray, "*rows dim"], weight: Float[ndarray, " dim"], eps: float, engine: FloatFormat
+    x: Float[ndarray, "*rows dim"],
+    weight: Float[ndarray, " dim"],
+    eps: float,
+    *,
+    engine: FloatFormat,
 ) -> Float64[ndarray, "*rows dim"]:
     a = approx(x, engine)
-    mean = (a * a).sum() / a.given(x.shape[-1])
-    root = (mean + a.given(eps)).sqrt()
-    return (a / root * approx(weight, engine)).bound()
+    return (a * inverse_root(a, eps) * approx(weight, engine)).bound()
 
 
 def layer_norm(
     x: Float[ndarray, "*rows dim"],
     weight: Float[ndarray, " dim"],
-    bias: Float[ndarray, " dim"],
+    bias: Float[ndarray, " dim"] | None,
     eps: float,
+    *,
     engine: FloatFormat,
 ) -> Float64[ndarray, "*rows dim"]:
     """Two passes: the mean first, then the squares of what is left."""
     a = approx(x, engine)
-    n = a.given(x.shape[-1])
-    centred = a - a.sum() / n
-    root = ((centred * centred).sum() / n + a.given(eps)).sqrt()
-    return (centred / root * approx(weight, engine) + approx(bias, engine)).bound()
+    centred = a - mean(a)
+    scaled = centred * inverse_root(centred, eps) * approx(weight, engine)
+    return (scaled if bias is None else scaled + approx(bias, engine)).bound()
 
 
-def softmax(x: Float[ndarray, "*rows n"], engine: FloatFormat) -> Float64[ndarray, "*rows n"]:
-    return _softmax(approx(x, engine)).bound()
+def mean(a: Approx) -> Approx:
+    """The sum over n, or the sum times a rounded 1/n."""
+    return (a.sum() / a.given(a.value.shape[-1])).rounded()
 
 
-def _softmax(a: Approx) -> Approx:
-    powers = _powers(a)
-    return powers / powers.sum()
+def inverse_root(a: Approx, eps: float) -> Approx:
+    """1 / sqrt(mean(a^2) + eps), by a division or by a function of its own."""
+    root = (mean(a * a) + a.given(eps).rounded()).sqrt()
+    return (root.given(1.0) / root).rounded(2 * a.ulps)
 
 
-def _powers(a: Approx) -> Approx:
+def softmax(x: Float[ndarray, "*rows n"], *, engine: FloatFormat) -> Float64[ndarray, "*rows n"]:
+    return shares(approx(x, engine)).bound()
+
+
+def shares(a: Approx) -> Approx:
+    """The softmax over the last axis."""
+    numerators = powers(a)
+    return numerators / numerators.sum()
+
+
+def powers(a: Approx) -> Approx:
     """e^(a - max).  Whatever maximum the engine subtracts, the quotient does not change, so it
-    counts as exact; but the difference that is rounded may be larger by the maximum's error."""
-    below = a - a.given(a.value.max(-1, keepdims=True))
-    off = a.engine.unit_roundoff * a.error.max(-1, keepdims=True)
-    return Approx(below.value, below.error + off, a.engine, a.ulps).exp()
+    counts as exact; but the difference that is rounded may be larger by the maximum's error, and
+    both its terms may have been multiplied by a rounded log2(e)."""
+    top = a.value.max(-1, keepdims=True)
+    folded = 2 * (np.abs(a.value) + np.abs(top)) + a.error.max(-1, keepdims=True)
+    return (a - a.given(top)).off_by(a.engine.unit_roundoff * folded).exp()
+
+
+def activate(
+    x: Float[ndarray, "*shape"], kind: str, *, engine: FloatFormat
+) -> Float64[ndarray, "*shape"]:
+    return activated(approx(x, engine), kind).bound()
 
 
 def glu(
-    gate: Float[ndarray, "*shape"], up: Float[ndarray, "*shape"], kind: str, engine: FloatFormat
+    gate: Float[ndarray, "*shape"], up: Float[ndarray, "*shape"], kind: str, *, engine: FloatFormat
 ) -> Float64[ndarray, "*shape"]:
-    """The activations grow at most like 1.13 x and are x times a factor in [-0.2, 1.2]."""
-    a = approx(gate, engine)
-    return (activated(a, kind) * approx(up, engine)).bound()
+    return (activated(approx(gate, engine), kind) * approx(up, engine)).bound()
 
 
 def activated(a: Approx, kind: str) -> Approx:
-    """A few roundings relative to |x|: x times a sigmoid, a tanh or an erf in [0, 1]."""
-    return a.function(activation.ACTIVATIONS[kind], 1.13, np.abs(a.value))
+    """An activation of an exact input.
+
+    A GELU multiplies x by 1 + tanh or 1 + erf, which cancel for x < 0: a few roundings relative to
+    |x|.  SiLU only divides x by 1 + e^-x, whose exponent may have been multiplied by log2(e): a few
+    roundings, and |x| more, relative to the result.
+    """
+    f = activation.ACTIVATIONS[kind]
+    if kind != "silu":
+        return a.function(f, 1.13, np.abs(a.value))
+    y = Approx(f(a.value), np.zeros_like(a.value), a.engine)
+    flushed = np.abs(a.value) * 2.0**a.engine.emin
+    return y.rounded(2 * a.ulps + 4 + 2 * np.abs(a.value)).off_by(flushed)
+
+
+def soft_cap(
+    x: Float[ndarray, "*shape"], cap: float, *, engine: FloatFormat
+) -> Float64[ndarray, "*shape"]:
+    return capped(approx(x, engine), cap).bound()
+
+
+def capped(a: Approx, cap: float) -> Approx:
+    """cap tanh(a / cap), or times a rounded 1 / cap."""
+    limit = a.given(cap).rounded()
+    return limit * (a / limit).rounded().tanh()
 
 
 def attend(
@@ -205,38 +218,48 @@ def attend(
     k: Float[ndarray, "context kv_heads head_dim"],
     v: Float[ndarray, "context kv_heads v_dim"],
     positions: Integer[ndarray, " tokens"],
-    engine: FloatFormat,
     *,
+    engine: FloatFormat,
     scale: float,
     window: int | None = None,
     soft_cap: float | None = None,
+    sinks: Float[ndarray, " heads"] | None = None,
 ) -> Float64[ndarray, "tokens heads v_dim"]:
-    """Holds for the textbook order and for online softmax in blocks of any size.
-
-    A walk over n keys rescales a term at most n times, by e^(old - new): an exp and a product each,
-    and differences whose roundings add up to at most u times the scores' range.
-    """
+    """Holds for the textbook order and for online softmax in blocks of any size."""
     g = q.shape[1] // k.shape[1]
     rows = []
     for t, position in enumerate(positions.tolist()):
         keys = visible(position, window)
         kt = np.repeat(exact(k[keys]), g, axis=1).transpose(1, 0, 2)  # [heads, n, d]
         vt = np.repeat(exact(v[keys]), g, axis=1).transpose(1, 2, 0)  # [heads, v_dim, n]
-        scores = (approx(q[t][:, None, :], engine) * approx(kt, engine)).sum()
-        scores = scores * scores.given(scale)
-        if soft_cap is not None:
-            cap = scores.given(soft_cap)
-            scores = cap * (scores / cap).tanh()
-        flat = Approx(scores.value[..., 0], scores.error[..., 0], engine)  # [heads, n]
-        powers = _powers(flat)
-        span = flat.value.max() - flat.value.min() + 2 * flat.error.max()
-        roundings = flat.value.shape[-1] * int(2 * powers.ulps + 2) + int(np.ceil(span))
-        rescaled = gamma(roundings, engine.unit_roundoff) * (powers.value + powers.error)
-        powers = Approx(powers.value, powers.error + rescaled, engine)
-        lifted = Approx(powers.value[:, None, :], powers.error[:, None, :], engine)
-        total = lifted.sum()
-        rows.append(((lifted * approx(vt, engine)).sum() / total).bound()[..., 0])
+        scaled = approx(exact(q[t][:, None, :]) * scale, engine).rounded(2)  # [heads, 1, d]
+        scores = (scaled * approx(kt, engine)).sum()[..., 0]  # [heads, n]
+        scores = scores if soft_cap is None else capped(scores, soft_cap)
+        parts = rescaled(powers(scores if sinks is None else with_sink(scores, exact(sinks))))
+        n = vt.shape[-1]
+        average = (parts[:, None, :n] * approx(vt, engine)).sum() / parts[:, None, :].sum()
+        rows.append(average.bound()[..., 0])
     return np.stack(rows)
+
+
+def with_sink(scores: Approx, sinks: Float64[ndarray, " heads"]) -> Approx:
+    """One more key a head; its score is an input."""
+    column = scores.given(sinks[:, None])
+    return Approx(
+        np.concatenate([scores.value, column.value], axis=1),
+        np.concatenate([scores.error, column.error], axis=1),
+        scores.engine,
+        scores.ulps,
+    )
+
+
+def rescaled(parts: Approx) -> Approx:
+    """A walk over n keys rescales a term at most n times, by e^(old - new): an exp and a product
+    each, and differences whose roundings add up to at most u times the scores' range."""
+    with np.errstate(divide="ignore"):
+        span = -np.log(np.maximum(parts.value.min(), 5e-324))
+    roundings = parts.value.shape[-1] * int(2 * parts.ulps + 2) + int(np.ceil(span))
+    return parts.off_by(gamma(roundings, parts.engine.unit_roundoff) * (parts.value + parts.error))
 
 
 def rope(
@@ -244,6 +267,8 @@ def rope(
     positions: Integer[ndarray, " tokens"],
     frequencies: Float64[ndarray, " pairs"],
     layout: ropes.Layout,
+    magnitude: float = 1.0,
+    *,
     engine: FloatFormat,
 ) -> Float64[ndarray, "tokens heads head_dim"]:
     """An engine that multiplies position and frequency in its own format, as most do.
@@ -251,9 +276,10 @@ def rope(
     The angle then carries two roundings, of the frequency and of the product, which at position p
     turn a pair by as much as 2 u p radians too far: long contexts need better angles than float32.
     """
-    frequency = Approx(frequencies, engine.unit_roundoff * np.abs(frequencies), engine)
+    frequency = approx(frequencies, engine).rounded()
     angle = approx(positions[:, None, None].astype(np.float64), engine) * frequency
-    cos, sin = angle.function(np.cos, 1.0), angle.function(np.sin, 1.0)
+    size = angle.given(magnitude).rounded()
+    cos, sin = angle.function(np.cos, 1.0) * size, angle.function(np.sin, 1.0) * size
     out = np.zeros(x.shape)
     pairs = len(frequencies)
     a, b = (
@@ -267,8 +293,40 @@ def rope(
     return out
 
 
-def add(
-    a: Float[ndarray, "*shape"], b: Float[ndarray, "*shape"], engine: FloatFormat
-) -> Float64[ndarray, "*shape"]:
-    """One rounding each: an engine and the reference can differ by an ulp at most, and do not."""
-    return (approx(a, engine) + approx(b, engine)).bound()
+def moe(
+    x: Float[ndarray, "tokens dim"],
+    router_logits: Float[ndarray, "tokens experts"],
+    expert: experts.Expert,
+    n_used: int,
+    renormalise: bool,
+    *,
+    engine: FloatFormat,
+) -> Float64[ndarray, "tokens dim"]:
+    """The weighted sum; an expert's own result is an input here.
+
+    Where two experts are so nearly as likely that an engine may take the other, there is no bound.
+    """
+    share = shares(approx(router_logits, engine))
+    ids, _ = experts.route(router_logits, n_used, renormalise)
+    rows = np.arange(len(x))[:, None]
+    chosen = share[rows, ids]  # [tokens, used]
+    chosen = chosen / chosen.sum() if renormalise else chosen
+    outputs = np.zeros((len(x), n_used, x.shape[1]))  # [tokens, used, dim]
+    for e in np.unique(ids).tolist():
+        token, slot = np.nonzero(ids == e)
+        outputs[token, slot] = exact(expert(e, x[token]))
+    y = (chosen[:, None, :] * approx(outputs.transpose(0, 2, 1), engine)).sum()
+    sure = decidable(share, router_logits, ids)
+    return np.where(sure[:, None], y.bound()[..., 0], np.inf)
+
+
+def decidable(share: Approx, logits: Float[ndarray, "tokens experts"], ids: ndarray) -> ndarray:
+    """Is the last expert chosen surely likelier than the next?  A tie is decided by id."""
+    n_used = ids.shape[1]
+    if n_used == logits.shape[1]:
+        return np.ones(len(logits), dtype=bool)
+    order = np.argsort(-share.value, axis=-1, kind="stable")
+    rows, last, next_ = np.arange(len(logits)), order[:, n_used - 1], order[:, n_used]
+    gap = share.value[rows, last] - share.value[rows, next_]
+    doubt = share.error[rows, last] + share.error[rows, next_]
+    return np.asarray((gap > doubt) | (logits[rows, last] == logits[rows, next_]))

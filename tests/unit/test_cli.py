@@ -96,6 +96,18 @@ def test_several_prompts_and_samples_are_what_each_is_alone(stories):
     assert "--- The cat\n" in run(*args[:-1], "Once upon a time", "The cat").stdout
 
 
+@pytest.mark.parametrize("draft", ["ngram", "suffix", "tiny-draft"])
+def test_guessing_ahead_changes_no_token(draft):
+    args = ("generate", "-t", 0.7, "-s", 3, "-n", 24, "--json", "Once upon a time")
+    plain, guessed = (json.loads(run(*a).stdout) for a in (args, (*args, "--draft", draft)))
+    assert guessed["tokens"] == plain["tokens"]
+
+
+def test_a_draft_model_with_other_words_is_refused(stories):
+    told = run("generate", "--draft", stories, "Once")
+    assert told.exit_code == 1 and "another vocabulary" in told.stderr
+
+
 def test_one_prompt_that_cannot_be_served_does_not_stop_the_others(stories):
     args = ("generate", "-m", stories, "-t", 0, "-n", 3, "--context", 5)
     result = run(*args, "Once", "Once upon a time there was a cat")

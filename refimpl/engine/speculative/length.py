@@ -10,7 +10,9 @@ steps.  `Adaptive` chooses the k with the best quotient; none, if none pays.  It
 right guesses of a request among those decided, all others fading away, so that it follows the text
 from a list into a dialogue, and tries again after a while where it had given up.
 
-What was not reached after the first wrong guess decides nothing, so it is not counted.
+What was not reached after the first wrong guess decides nothing, so it is not counted.  That every
+guess costs the same is a simplification: kernels that compute tokens in tiles make some of them
+free.
 
 Source: Leviathan et al. (2023), equation 1 and theorem 3.8, with v = 0.
 

@@ -49,7 +49,7 @@ def test_linear_bound(seed, k, order):
     rng = np.random.default_rng(seed)
     x, w, b = adversarial(rng, 2, k), adversarial(rng, 3, k), adversarial(rng, 3)
     y = sum32(x[:, None] * w[None], order) + b
-    assert fraction(y, tensor.linear(x, w, b), bounds.linear(x, w, b, F32)) <= 1
+    assert fraction(y, tensor.linear(x, w, b), bounds.linear(x, w, b, engine=F32)) <= 1
 
 
 @given(seeds, st.integers(2, 200), orders)
@@ -59,11 +59,11 @@ def test_norm_bounds(seed, n, order):
     f = np.float32
     root = np.sqrt(sum32(x * x, order) / f(n) + f(1e-5))[:, None]
     reference = norm.rms_norm(x, w, float(f(1e-5)))
-    assert fraction(x / root * w, reference, bounds.rms_norm(x, w, float(f(1e-5)), F32)) <= 1
+    assert fraction(x / root * w, reference, bounds.rms_norm(x, w, float(f(1e-5)), engine=F32)) <= 1
     centred = x - (sum32(x, order) / f(n))[:, None]
     root = np.sqrt(sum32(centred * centred, order) / f(n) + f(1e-5))[:, None]
     reference = norm.layer_norm(x, w, b, float(f(1e-5)))
-    bound = bounds.layer_norm(x, w, b, float(f(1e-5)), F32)
+    bound = bounds.layer_norm(x, w, b, float(f(1e-5)), engine=F32)
     assert fraction(centred / root * w + b, reference, bound) <= 1
 
 
@@ -72,7 +72,7 @@ def test_softmax_bound(seed, n, order):
     x = (np.random.default_rng(seed).standard_normal((2, n)) * 6).astype(np.float32)
     powers = np.exp(x - x.max(-1, keepdims=True))
     actual = powers / sum32(powers, order)[:, None]
-    assert fraction(actual, activation.softmax(x), bounds.softmax(x, F32)) <= 1
+    assert fraction(actual, activation.softmax(x), bounds.softmax(x, engine=F32)) <= 1
 
 
 @given(seeds, st.sampled_from(["silu", "gelu_tanh"]))
@@ -86,7 +86,10 @@ def test_glu_bound(seed, kind):
         inner = f(0.7978845608) * (gate + f(0.044715) * (gate * gate * gate))
         active = f(0.5) * gate * (f(1) + np.tanh(inner))
     actual = (active * up).astype(np.float32)
-    assert fraction(actual, activation.glu(gate, up, kind), bounds.glu(gate, up, kind, F32)) <= 1
+    assert (
+        fraction(actual, activation.glu(gate, up, kind), bounds.glu(gate, up, kind, engine=F32))
+        <= 1
+    )
 
 
 @given(seeds, st.integers(1, 60), st.integers(1, 9), st.sampled_from([None, 20.0]))
@@ -98,7 +101,7 @@ def test_attention_bound_for_online_softmax(seed, context, block, soft_cap):
     at = np.array([context - 1])
     actual = online32(q[0], k, v, 0.25, soft_cap, block)
     reference = attend(q, k, v, at, scale=0.25, soft_cap=soft_cap)
-    bound = bounds.attend(q, k, v, at, F32, scale=0.25, soft_cap=soft_cap)
+    bound = bounds.attend(q, k, v, at, engine=F32, scale=0.25, soft_cap=soft_cap)
     assert fraction(actual[None], reference, bound) <= 1
 
 
@@ -131,7 +134,7 @@ def test_rope_bound(seed, pairs, start, layout):
     halves = (slice(0, pairs), slice(pairs, 2 * pairs))
     a, b = halves if layout == "half" else (slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2))
     y[..., a], y[..., b] = x[..., a] * cos - x[..., b] * sin, x[..., a] * sin + x[..., b] * cos
-    reference, bound = rope.rope(x, at, f, layout), bounds.rope(x, at, f, layout, F32)
+    reference, bound = rope.rope(x, at, f, layout), bounds.rope(x, at, f, layout, engine=F32)
     assert fraction(y, reference, bound) <= 1
     assert np.array_equal(y[..., -1], reference[..., -1])
 
@@ -141,25 +144,28 @@ def test_add_bound(seed):
     rng = np.random.default_rng(seed)
     a, b = adversarial(rng, 50), adversarial(rng, 50)
     assert np.array_equal(a + b, tensor.add(a, b))  # both round the same sum once
-    assert fraction(a - b, tensor.add(a, b), bounds.add(a, b, F32)) > 1
+    assert fraction(a - b, tensor.add(a, b), bounds.add(a, b, engine=F32)) > 1
 
 
 def test_the_bounds_catch_planted_mistakes():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 64)), rng.standard_normal((3, 64))
     x, w = x.astype(np.float32), w.astype(np.float32)
-    bound = bounds.linear(x, w, None, F32)
+    bound = bounds.linear(x, w, None, engine=F32)
     in_half = tensor.linear(x.astype(np.float16), w)  # float16 activations, claimed as float32
     assert fraction(in_half, tensor.linear(x, w), bound) > 1
     ones = np.ones(64, np.float32)
     other_eps = norm.rms_norm(x, ones, 1e-3)
     assert (
-        fraction(other_eps, norm.rms_norm(x, ones, 1e-6), bounds.rms_norm(x, ones, 1e-6, F32)) > 1
+        fraction(
+            other_eps, norm.rms_norm(x, ones, 1e-6), bounds.rms_norm(x, ones, 1e-6, engine=F32)
+        )
+        > 1
     )
     k, v = rng.standard_normal((2, 9, 1, 8)).astype(np.float32)
     q, at = x[:1, None, :8], np.array([8])
     late = attend(q, k, v, at - 1, scale=1.0)  # the mask is one key short
-    bound = bounds.attend(q, k, v, at, F32, scale=1.0)
+    bound = bounds.attend(q, k, v, at, engine=F32, scale=1.0)
     assert fraction(late, attend(q, k, v, at, scale=1.0), bound) > 1
 
 
@@ -169,6 +175,6 @@ def test_online_softmax_in_float64_is_far_inside_the_bound():
     at = np.arange(30)
     online = attend_online(q, k, v, at, scale=0.35, block=7)
     used = fraction(
-        online, attend(q, k, v, at, scale=0.35), bounds.attend(q, k, v, at, F32, scale=0.35)
+        online, attend(q, k, v, at, scale=0.35), bounds.attend(q, k, v, at, engine=F32, scale=0.35)
     )
     assert used < 0.2
