@@ -12,11 +12,12 @@ import sys
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from backends.numba.grammar import CompiledTries, NumbaMasks
+from backends.numba import grammar_constraint
+from backends.numba.grammar import CompiledTries
 from refimpl.grammar.assertions import SchemaOptions
 from refimpl.grammar.constraint import compile_json_schema
 from refimpl.grammar.json_states import UnsatisfiableError
-from refimpl.grammar.masks import Masks, Vocabulary
+from refimpl.grammar.masks import Vocabulary
 
 
 class Refimpl(Engine):
@@ -25,18 +26,17 @@ class Refimpl(Engine):
     def __init__(self, v):
         super().__init__(v)
         self.vocabulary = Vocabulary.of(v.tokens, [v.eos])
-        self.masks = self.mask_maker()
+        self.tries = CompiledTries(self.vocabulary)
         self.nothing = np.zeros(-(-v.size // 32), np.uint32)
 
-    def mask_maker(self):
-        tries = CompiledTries(self.vocabulary)
-        return lambda machine, vocabulary: NumbaMasks(machine, vocabulary, tries)
+    def compile_schema(self, schema):
+        return grammar_constraint.compile_json_schema(
+            schema, self.vocabulary, self.tries, options=self.options
+        )
 
     def compile(self, schema):
         try:
-            self.constraint = compile_json_schema(
-                schema, self.vocabulary, options=self.options, masks=self.masks
-            )
+            self.constraint = self.compile_schema(schema)
         except UnsatisfiableError:
             self.constraint = None
 
@@ -53,8 +53,8 @@ class Refimpl(Engine):
 
 
 class RefimplNumpy(Refimpl):
-    def mask_maker(self):
-        return Masks
+    def compile_schema(self, schema):
+        return compile_json_schema(schema, self.vocabulary, options=self.options)
 
 
 class RefimplAnnotate(Refimpl):

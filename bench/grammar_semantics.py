@@ -51,10 +51,16 @@ def verdict(engine, vocabulary, schema, text):
     return "accepts"
 
 
-def main(path):
+def harness_at(path):
+    """The MaskBench harness as a module."""
     spec = importlib.util.spec_from_file_location("maskbench", path)
     harness = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(harness)
+    return harness
+
+
+def main(path):
+    harness = harness_at(path)
     vocabulary = harness.Vocab("llama2")
     names = [n for n in ("refimpl", "xgr_compliant", "xgr", "llg") if n in harness.ENGINES]
     engines = [harness.ENGINES[n](vocabulary) for n in names]

@@ -17,8 +17,11 @@ from jaxtyping import Int32, UInt8, UInt32
 from numba import njit
 from numpy import ndarray
 
+from backends.numba import grammar_steps as s
+from backends.numba import grammar_walk as w
+from backends.numba.grammar_numbers import NumberTables
 from refimpl.grammar.machine import DEAD, END, FIRST_SPECIAL, PUSH, UNKNOWN, Machine, State
-from refimpl.grammar.masks import Mask, Masks, Vocabulary
+from refimpl.grammar.masks import Mask, Masks, Vocabulary, is_plain, is_utf8
 
 _MAX_NEEDS = 1024
 _FITS, _RECORDS = 0, 1
@@ -38,16 +41,21 @@ class FlatTrie:
     def of(cls, tokens: dict[bytes, int]) -> "FlatTrie":
         words = sorted(tokens)
         text = np.frombuffer(b"".join(words), np.uint8)
-        ends = np.cumsum([len(w) for w in words], dtype=np.int64)
-        ids = np.array([tokens[w] for w in words], np.int32)
+        ends = np.cumsum([len(word) for word in words], dtype=np.int64)
+        ids = np.array([tokens[word] for word in words], np.int32)
         size = int(ends[-1]) if words else 0
         byte = np.zeros(size, np.uint8)
         depth, skip, token = np.zeros((3, size), np.int32)
         n = _flatten(text, ends, ids, byte, depth, skip, token) if words else 0
         return cls(byte=byte[:n], depth=depth[:n], skip=skip[:n], token=token[:n])
 
+    def table(self) -> Int32[ndarray, "nodes 4"]:
+        """The four side by side, as the walk meets them."""
+        columns = (self.byte.astype(np.int32), self.depth, self.skip, self.token)
+        return np.ascontiguousarray(np.stack(columns, axis=1))
 
-@_jit  # type: ignore[untyped-decorator]
+
+@_jit
 def _flatten(
     text: ndarray, ends: ndarray, ids: ndarray,
     byte: ndarray, depth: ndarray, skip: ndarray, token: ndarray,
@@ -55,8 +63,8 @@ def _flatten(
     """Fills the arrays from sorted words; returns the number of nodes."""
     path = np.zeros(text.size + 1, np.int64)
     n, before, start = 0, 0, 0
-    for w in range(ends.size):
-        length = ends[w] - start
+    for k in range(ends.size):
+        length = ends[k] - start
         common = 0
         while common < min(before, length) and byte[path[common]] == text[start + common]:
             common += 1
@@ -65,14 +73,14 @@ def _flatten(
         for d in range(common, length):
             path[d], byte[n], depth[n], token[n] = n, text[start + d], d, -1
             n += 1
-        token[path[length - 1]] = ids[w]
-        before, start = length, ends[w]
+        token[path[length - 1]] = ids[k]
+        before, start = length, ends[k]
     for d in range(before):
         skip[path[d]] = n
     return n
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def _walk(
     table: ndarray, specials: ndarray, resumed: ndarray, records: ndarray,
     frame: ndarray, above: ndarray, base: int, start: int,
@@ -141,24 +149,51 @@ class CompiledTries:
             if b:
                 first.setdefault(b, t)
         self.whole = FlatTrie.of(first)
-        plain = {b: t for b, t in first.items() if _is_plain(b)}
+        plain = {b: t for b, t in first.items() if is_plain(b)}
         self.rest = FlatTrie.of({b: t for b, t in first.items() if b not in plain})
         self.slice = np.zeros(-(-len(vocabulary.tokens) // 32), np.uint32)
         for t in plain.values():
             self.slice[t >> 5] |= np.uint32(1 << (t & 31))
+        self.numbers = NumberTables()
+        self.places, self.facts = self._places(vocabulary, first)
+
+    def _places(
+        self, vocabulary: Vocabulary, first: dict[bytes, int]
+    ) -> tuple[dict[int, ndarray], ndarray]:
+        """What `grammar_walk` reads of a vocabulary."""
+        text = np.frombuffer(b"".join(vocabulary.tokens) or b" ", np.uint8)
+        starts = np.cumsum([0, *map(len, vocabulary.tokens)]).astype(np.int32)
+        tails, tokens = _tails(first)
+        places = {
+            w.TAILS: tails.table(), w.TAIL_TOKENS: tokens, w.WHOLE: self.whole.table(),
+            w.REST: self.rest.table(), w.PLAIN: self.slice,
+            w.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
+            w.STOPS: np.array(vocabulary.stops, np.int32), w.TEXT: text, w.STARTS: starts,
+        }  # fmt: skip
+        facts = np.zeros(w.FACTS_SIZE, np.int64)
+        facts[s.LONGEST] = vocabulary.trie.longest
+        facts[w.N_WHOLE], facts[w.N_REST] = len(self.whole.byte), len(self.rest.byte)
+        facts[w.N_WORDS], facts[w.N_TWINS] = len(self.slice), len(vocabulary.trie.twins)
+        facts[w.N_TAILS] = len(tails.byte)
+        facts[w.N_STOPS] = len(vocabulary.stops)
+        return places, facts
 
 
-def _is_plain(token: bytes) -> bool:
-    """Text inside a JSON string: no quote, backslash or control, perhaps cut inside a character."""
-    if any(b < 0x20 or b in b'"\\' for b in token):
-        return False
-    for cut in range(4):
-        try:
-            (token + (b"\x80", b"\x80\x80", b"\x80\x80\x80", b"")[cut - 1] * (cut > 0)).decode()
-            return True
-        except UnicodeDecodeError:
-            continue
-    return False
+def _tails(tokens: dict[bytes, int]) -> tuple[FlatTrie, Int32[ndarray, " n"]]:
+    """The tails of tokens that are not plain, after whole plain characters.
+
+    The trie numbers the tails; the tokens of tail k are out[out[k]:out[k + 1]].
+    """
+    groups: dict[bytes, list[int]] = {}
+    for b, t in tokens.items():
+        cut = next((i for i, x in enumerate(b) if x < 0x20 or x in b'"\\'), None)
+        if cut is not None and is_utf8(b[:cut], whole=True):
+            groups.setdefault(b[cut:], []).append(t)
+    tails = sorted(groups)
+    ends = np.cumsum([0, *(len(groups[x]) for x in tails)]) + len(tails) + 1
+    flat = [t for x in tails for t in groups[x]]
+    trie = FlatTrie.of({x: k for k, x in enumerate(tails)})
+    return trie, np.concatenate([ends, np.array(flat, np.int64)]).astype(np.int32)
 
 
 class NumbaMasks(Masks):

@@ -16,6 +16,7 @@ llama.cpp: write `list ::= item ("," item)*` for `list ::= list "," item | item`
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from refimpl.errors import InputError, UnsupportedError
 from refimpl.grammar import charset as cs
@@ -100,12 +101,19 @@ class CfgGrammar:
         return Local(self.opened(self.root))
 
     def row(self, local: Local) -> Row:
-        steps = ((b, self._after(local, b)) for b in self._bytes(local))
-        return [(b, b, Go(after)) for b, after in steps if after]
+        steps = ((a, b, self._after(local, a)) for a, b in self._pieces(local))
+        return [(a, b, Go(after)) for a, b, after in steps if after]
 
     @staticmethod
-    def _bytes(local: Local) -> range:
-        return range(0x80, 0xC0) if local.position else range(0xF5)
+    def _pieces(local: Local) -> list[tuple[int, int]]:
+        """Ranges of bytes that do the same; below 0x80 every byte is a character."""
+        if local.position:
+            return [(b, b) for b in range(0x80, 0xC0)]
+        bounds = {x for s in local.stacks if s for lo, hi in _set(s) for x in (lo, hi + 1)}
+        cuts = sorted({0, 0x80} | {x for x in bounds if x < 0x80})
+        ascii_ = [(a, b - 1) for a, b in pairwise(cuts)]
+        beyond = range(0xC2, 0xF5) if any(x > 0x80 for x in bounds) else ()
+        return [*ascii_, *((b, b) for b in beyond)]
 
     def _after(self, local: Local, byte: int) -> Local | None:
         if not local.position and byte < 0x80:
@@ -138,6 +146,9 @@ class CfgGrammar:
         return False
 
     def alike(self, local: Local, reach: int) -> Local:
+        return local
+
+    def hurried(self, local: Local, frame: object) -> Local:
         return local
 
 

@@ -54,6 +54,10 @@ class Fit:
             self._settle(expr)
         return self._sat[expr]
 
+    def known(self) -> list[Expr]:
+        """Every expression asked about so far; after `start`, all that a document can need."""
+        return list(self._sat)
+
     def _settle(self, expr: Expr) -> None:
         unknown = self._closure(expr)
         found: set[Expr] = set()
@@ -196,7 +200,7 @@ class Fit:
 
     def check_distinct(self) -> None:
         """Refuses, while compiling, what `distinct` would have to refuse later."""
-        for expr in list(self._sat):
+        for expr in self.known():
             for a in self.reader.union(expr).arrays:
                 if a.unique and any(c.lo > 1 for c in a.contains):
                     raise UnsupportedError("uniqueItems beside minContains over 1")

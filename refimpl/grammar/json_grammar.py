@@ -32,7 +32,6 @@ from refimpl.grammar.json_states import (
     MemberFrame,
     Number,
     Object,
-    ObjectThread,
     Result,
     Text,
     UnsatisfiableError,
@@ -40,25 +39,25 @@ from refimpl.grammar.json_states import (
     Word,
 )
 from refimpl.grammar.json_values import canonical
-from refimpl.grammar.keys import KeyAutomaton, Label
 from refimpl.grammar.machine import Action, Go, Pop, Push, Row
 from refimpl.grammar.number_sets import NumberSet, can_complete, is_complete, settle
+from refimpl.grammar.object_steps import ObjectSteps, grouped
 from refimpl.grammar.schema import SchemaReader
-from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape
+from refimpl.grammar.shapes import ArrayShape, Expr
 from refimpl.grammar.string_rows import (
     source_of,
     tail_of,
 )
-from refimpl.grammar.string_steps import StringSteps
 
 
-class JsonGrammar(StringSteps):
+class JsonGrammar(ObjectSteps):
     """Steps of the pushdown machine for one schema."""
 
     def __init__(self, reader: SchemaReader, layout: Layout):
-        super().__init__(reader)
-        self.layout = layout
+        super().__init__(reader, layout)
         self._begun: dict[tuple[Family, int], Local | None] = {}
+        self._structure: dict[Local, Row] = {}
+        self._next_items: dict[tuple[ArrayThread, ...], tuple[Family, ItemFrame]] = {}
 
     def start(self) -> Local:
         root = self.reader.start()
@@ -68,10 +67,6 @@ class JsonGrammar(StringSteps):
         return Value((root,), self.layout.white_space)  # and no white space before the document
 
     def step(self, local: Local, byte: int) -> Action | None:
-        if byte in WHITE and isinstance(local, Value | Array | Object | Colon):
-            if local.ws < self.layout.white_space:
-                return Go(replace(local, ws=local.ws + 1))
-            return None
         match local:
             case Value(family):
                 target = self.begin(family, byte)
@@ -157,6 +152,8 @@ class JsonGrammar(StringSteps):
 
     def row(self, local: Local) -> Row:
         """All steps of a local state: the bytes that can do anything, most of them in ranges."""
+        if isinstance(local, Value | Array | Object | Colon):
+            return [*self.blanks(local), *self.structure(replace(local, ws=0))]
         if isinstance(local, Text | Key) and not local.position:
             return self.character_row(local)
         if isinstance(local, Text | Key) and local.position[0] == "tail":
@@ -168,6 +165,20 @@ class JsonGrammar(StringSteps):
             others = [(0, 255, Pop(result, again=True))]
         steps = ((b, self.step(local, b)) for b in _bytes(local))
         return [*others, *((b, b, a) for b, a in steps if a or others)]
+
+    def blanks(self, local: Value | Array | Object | Colon) -> Row:
+        """White space, as long as there may be more."""
+        if local.ws >= self.layout.white_space:
+            return []
+        more = Go(replace(local, ws=local.ws + 1))
+        return [(b, b, more) for b in WHITE]
+
+    def structure(self, local: Value | Array | Object | Colon) -> Row:
+        """All other steps between values; white space read before does not matter to them."""
+        if local not in self._structure:
+            steps = ((b, self.step(local, b)) for b in _bytes(local))
+            self._structure[local] = [(b, b, a) for b, a in steps if a]
+        return self._structure[local]
 
     def begin_array(self, shapes: list[tuple[int, ArrayShape]]) -> Array | None:
         threads = tuple(
@@ -185,14 +196,21 @@ class JsonGrammar(StringSteps):
             return Pop(result) if result else None
         if not local.first and byte != ord(","):
             return None
-        family, nexts = _grouped(self.items(local.threads))
+        family, frame = self.next_item(local.threads)
         if not family:
             return None
-        frame = ItemFrame(nexts, any(t.shape.unique for ts in nexts for t in ts))
         if not local.first:
             return Push(frame, Value(family, 0), inside=False)
         target = self.begin(family, byte)
         return Push(frame, target, inside=True) if target else None
+
+    def next_item(self, threads: tuple[ArrayThread, ...]) -> tuple[Family, ItemFrame]:
+        """What the next item may be, and the frame that waits for it."""
+        if threads not in self._next_items:
+            family, nexts = grouped(self.items(threads))
+            record = any(t.shape.unique for ts in nexts for t in ts)
+            self._next_items[threads] = family, ItemFrame(nexts, record)
+        return self._next_items[threads]
 
     def items(self, threads: Iterable[ArrayThread]) -> Iterator[tuple[Expr, ArrayThread]]:
         """The choices of every thread for one more item."""
@@ -213,106 +231,22 @@ class JsonGrammar(StringSteps):
         seen = (replace(t, values=t.values | {key}) if t.shape.unique else t for t in threads)
         return tuple(seen)
 
-    # --- objects
-
-    def begin_object(self, shapes: list[tuple[int, ObjectShape]]) -> Object | None:
-        threads = tuple(
-            ObjectThread(i, o, plan.exists)
-            for i, o in shapes
-            if (plan := self.fit.plan(o)).fits(frozenset(), 0, plan.exists, self.fit.sat)
-        )
-        return Object(threads, frozenset(), 0, True, False, 0) if threads else None
-
-    def object(self, local: Object, byte: int) -> Action | None:
-        if byte == ord("}") and not local.comma:
-            result = tuple(dict.fromkeys(t.i for t in local.threads if self.closes(t, local)))
-            return Pop(result) if result else None
-        if byte == ord('"') and (local.first or local.comma):
-            return self.open_key(local)
-        if byte == ord(",") and not local.first and not local.comma and self.allowed(local)[1]:
-            return Go(replace(local, comma=True, ws=0))
-        return None
-
-    def closes(self, t: ObjectThread, local: Object) -> bool:
-        return t.shape.required <= local.seen and local.count >= t.shape.lo and not t.pending
-
-    def open_key(self, local: Object) -> Action | None:
-        automaton, allowed = self.allowed(local)
-        if not automaton.reaches(automaton.start, allowed):
-            return None
-        record = any(self.must_tell_apart(t.shape, local.count) for t in local.threads)
-        frame = KeyFrame(local.threads, local.seen, local.count, record)
-        return Push(frame, Key(automaton, allowed, automaton.start, ()), inside=True)
-
-    def must_tell_apart(self, o: ObjectShape, count: int) -> bool:
-        """Whether a repeated key could matter although its name is unknown to the schema.
-
-        Whichever of two equal keys a reader keeps, its value satisfied its rule.  Only counting
-        members, or relying on one of them, needs all keys to differ.
-        """
-        supply = self.fit.plan(o).automaton.supply
-        return o.lo > count + 1 or bool(o.exists) or (o.lo > 0 and None not in supply.values())
-
-    def allowed(self, local: Object) -> tuple[KeyAutomaton, frozenset[Label]]:
-        shapes = dict.fromkeys(t.shape for t in local.threads)
-        automaton = self.fit.automaton(shapes, local.seen)
-        labels: list[Label] = [n for n in automaton.names if n not in local.seen]
-        labels += automaton.supply
-        return automaton, frozenset(x for x in labels if self.any_member(local, x))
-
-    def any_member(self, local: Object, label: Label) -> bool:
-        seen = local.seen | {label} if isinstance(label, str) else local.seen
-        return next(self.members(local.threads, label, seen, local.count), None) is not None
-
-    def members(
-        self, threads: Iterable[ObjectThread], label: Label, seen: frozenset[str], count: int
-    ) -> Iterator[tuple[Expr, ObjectThread]]:
-        """The choices of every thread for a member with that label, `seen` including it."""
-        for t in threads:
-            plan = self.fit.plan(t.shape)
-            simple = t.shape.hi is None and t.shape.lo == 0 and not t.pending
-            for expr, pending in plan.choices(label, t.pending):
-                if self.fit.sat(expr) and (
-                    simple or plan.fits(seen, count + 1, pending, self.fit.sat)
-                ):
-                    yield expr, replace(t, pending=pending)
-
-    def after_key(self, frame: KeyFrame, label: Label, text: bytes) -> Colon | None:
-        seen = frame.seen
-        if isinstance(label, str):
-            seen |= {label}
-        elif frame.record:
-            seen |= {json.loads(text)}
-        family, nexts = _grouped(self.members(frame.threads, label, seen, frame.count))
-        count = frame.count + 1
-        bounds = [b for t in frame.threads for b in (t.shape.lo, (t.shape.hi or -1) + 1)]
-        count = min(count, max(bounds))
-        return Colon(family, MemberFrame(nexts, seen, count), 0) if family else None
-
 
 def _kept(nexts: tuple[tuple[Any, ...], ...], result: Result) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(t for j in sorted(result) for t in nexts[j]))
-
-
-def _grouped(choices: Iterable[tuple[Expr, Any]]) -> tuple[Family, tuple[tuple[Any, ...], ...]]:
-    """Choices by their expression: the family to read, and what each member of it leads to."""
-    groups: dict[Expr, dict[Any, None]] = {}
-    for expr, thread in choices:
-        groups.setdefault(expr, {})[thread] = None
-    return tuple(groups), tuple(tuple(g) for g in groups.values())
 
 
 def _bytes(local: Local) -> Iterable[int]:
     """The bytes that a local state may do something with; for a number, that do not end it."""
     match local:
         case Value():
-            return WHITE + VALUE_STARTS
+            return VALUE_STARTS
         case Array():
-            return WHITE + b"]" + (VALUE_STARTS if local.first else b",")
+            return b"]" + (VALUE_STARTS if local.first else b",")
         case Object():
-            return WHITE + b'",}'
+            return b'",}'
         case Colon():
-            return WHITE + b":"
+            return b":"
         case Word():
             return local.rest[:1]
         case Number():

@@ -26,9 +26,18 @@ NUMBER_BYTES = b"0123456789.eE+-"
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """`white_space`: how many blanks, tabs and line ends may stand together between two tokens."""
+    """How a document is written.
+
+    `white_space`: how many blanks, tabs and line ends may stand together between two tokens.
+    `in_order`: keys that stand under `properties` anywhere in the schema come in the order of their
+    first mention, and others only when none that is required is missing.
+    `escapes`: a character may be spelled as an escape even if it need not be.  Without them there
+    is one way to write a key, which jump-forward then need not ask for.
+    """
 
     white_space: int = 16
+    in_order: bool = False
+    escapes: bool = True
 
 
 @dataclass(frozen=True)

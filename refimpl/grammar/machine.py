@@ -78,6 +78,10 @@ class Grammar(Protocol):
         """A local state that allows the same texts of at most `reach` bytes."""
         ...
 
+    def hurried(self, local: Any, frame: Any) -> Hashable:
+        """A local state with fewer ways on, one of the shortest among them (`closing`)."""
+        ...
+
 
 class State(NamedTuple):
     local: int

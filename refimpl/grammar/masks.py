@@ -11,6 +11,7 @@ else.  So it is cached under the two, and shared between all stacks that agree o
 since the automaton reads bytes.
 """
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,19 @@ def pack(allowed: Bool[ndarray, " tokens"]) -> Mask:
 
 def unpack(mask: Mask, size: int) -> Bool[ndarray, " tokens"]:
     return np.unpackbits(mask.view(np.uint8), bitorder="little")[:size].astype(bool)
+
+
+def is_plain(token: bytes) -> bool:
+    """Text inside a JSON string: no quote, backslash or control, perhaps cut inside a character."""
+    return not any(b < 0x20 or b in b'"\\' for b in token) and is_utf8(token, whole=False)
+
+
+def is_utf8(text: bytes, *, whole: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(text, whole)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def brute_force(machine: Machine, state: State, vocabulary: Vocabulary) -> Mask:

@@ -82,6 +82,9 @@ class RegexGrammar:
     def alike(self, local: Local, reach: int) -> Local:
         return local
 
+    def hurried(self, local: Local, frame: object) -> Local:
+        return local
+
 
 def pattern(text: str, dialect: Dialect | None = None) -> RegexGrammar:
     """Texts that match from beginning to end; Python's dialect unless another is given."""

@@ -12,6 +12,7 @@ from refimpl.grammar import charset as cs
 from refimpl.grammar.fit import Fit
 from refimpl.grammar.json_states import (
     Key,
+    Layout,
     Local,
     Text,
     TextRow,
@@ -31,12 +32,14 @@ from refimpl.grammar.string_rows import (
     targets_of,
 )
 
+MUST_ESCAPE = cs.charset((0, 0x1F), (0x22, 0x22), (0x5C, 0x5C))
+
 
 class StringSteps:
     """The half of the JSON grammar that happens between quotes."""
 
-    def __init__(self, reader: SchemaReader):
-        self.reader, self.fit = reader, Fit(reader)
+    def __init__(self, reader: SchemaReader, layout: Layout):
+        self.reader, self.fit, self.layout = reader, Fit(reader), layout
         self._text_rows: dict[tuple[TextThread, ...], TextRow] = {}
         self._key_rows: dict[Any, Any] = {}
 
@@ -80,17 +83,25 @@ class StringSteps:
         if local.position and local.position[0] == "tail":
             left, lo, hi = map(int, local.position[1:])
             return Go(make(source_of(local), tail_of(left - 1))) if lo <= byte <= hi else None
+        escaped = bool(local.position) and local.position[0] != "utf8"
         match read(local.position, byte):
             case Char(c):
+                if escaped and not self.may_escape(((c, c),)):
+                    return None
                 target = target_at(row, c)
                 return Go(make(target, ())) if target else None
             case None:
                 return None
             case part:
-                targets = targets_of(row, part.ranges)
+                ranges = part.ranges if part.position[0] == "utf8" else self.may_escape(part.ranges)
+                targets = targets_of(row, ranges)
                 if len(targets) == 1 and part.position[0] == "utf8":
                     return Go(make(targets[0], rest_of(part))) if targets[0] else None
                 return Go(make(source_of(local), part.position)) if any(targets) else None
+
+    def may_escape(self, ranges: cs.CharSet) -> cs.CharSet:
+        """Those characters that may be spelled as an escape."""
+        return ranges if self.layout.escapes else cs.intersect(ranges, MUST_ESCAPE)
 
     def text_row(self, threads: tuple[TextThread, ...]) -> TextRow:
         """What each character makes of the threads of a string; () if none survives."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,20 @@ def test_a_mask_with_one_wrong_bit_would_be_caught():
     mask = c.mask(c.start).copy()
     mask[1] ^= np.uint32(1)
     assert not np.array_equal(mask, brute_force(c.machine, c.start, VOCABULARY))
+
+
+def test_law_27_holds_for_a_vocabulary_of_262144():
+    rnd = np.random.default_rng(262)
+    letters = np.frombuffer(b'etaoinshrdlucmfw {}[]":,0123456789\\\n.-\xc3\xa9', np.uint8)
+    lengths = rnd.integers(2, 9, 262_144 - 257)
+    text = rnd.choice(letters, int(lengths.sum())).tobytes()
+    cuts = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+    tokens = [text[a:b] for a, b in pairwise(cuts)]  # many are spelled alike
+    large = Vocabulary.of([b"</s>", *(bytes([b]) for b in range(256)), *tokens], [0])
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "at": {"enum": ["on"]}}}
+    c, fast = compile_json_schema(schema, large), fast_schema(schema, large, CompiledTries(large))
+    for prefix in (b"", b"{", b'{"a', b'{"a": "', b'{"at":', b'{"a":"x"', b"{}"):
+        state, quick = c.start, fast.start
+        for byte in prefix:
+            state, quick = c.advance(state, 1 + byte), fast.advance(quick, 1 + byte)
+        assert np.array_equal(c.mask(state), fast.mask(quick)), prefix

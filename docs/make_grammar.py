@@ -1,0 +1,57 @@
+"""Writes the measured tables of grammar.md, from what the harness and the scripts of bench/ left.
+
+    python docs/make_grammar.py NAME=FILE... --walks FILE --documents FILE
+
+NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+PAGE = Path(__file__).with_name("grammar.md")
+COLUMNS = (
+    "", "schemas passed", "invalid accepted", "compile ms p50/p95", "mask us p50/p95/p99",
+    "mask and advance us p50/p95", "tokens",
+)  # fmt: skip
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+
+
+def row(name, path):
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    made = [c for c in cases if "compile_us" in c]
+    mask, step = (np.concatenate([c[k] for c in made if c[k]]) for k in ("mask_us", "step_us"))
+    compiled = [c["compile_us"] / 1e3 for c in made]
+    at = lambda values, *q: "/".join(f"{x:,.1f}" for x in np.percentile(values, q))
+    passed, wrong = sum(c["ok"] for c in made), sum(bool(c["under"]) for c in made)
+    share = f"{passed} of {len(cases)} ({100 * passed / len(cases):.1f} %)"
+    return (f"| {name} | {share} | {wrong} | {at(compiled, 50, 95)} | {at(mask, 50, 95, 99)} "
+            f"| {at(step, 50, 95)} | {len(mask):,} |")  # fmt: skip
+
+
+def replaced(page, name, text):
+    """The page with the part between two markers exchanged."""
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    before, rest = page.split(begin)
+    return before + begin + text + end + rest.split(end, 1)[1]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", nargs="+")
+    parser.add_argument("--walks", type=Path)
+    parser.add_argument("--documents", type=Path)
+    args = parser.parse_args()
+    pairs = [r.split("=", 1) for r in args.results]
+    page = PAGE.read_text()
+    page = replaced(page, "figures", "\n".join([HEAD, *(row(n, Path(p)) for n, p in pairs)]))
+    for name in ("walks", "documents"):
+        if path := getattr(args, name):
+            page = replaced(page, name, path.read_text().strip())
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Steps inside an object: which keys may come, what their values must be, and in what order.
+
+A thread is one alternative for the object: a shape, and the obligations it has not met yet.  A key
+is read for all threads together; its label then says which of them go on, and how.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from refimpl.grammar.json_states import (
+    Colon,
+    Family,
+    Key,
+    KeyFrame,
+    Layout,
+    Local,
+    MemberFrame,
+    Object,
+    ObjectThread,
+)
+from refimpl.grammar.keys import KeyAutomaton, Label
+from refimpl.grammar.machine import Action, Go, Pop, Push
+from refimpl.grammar.schema import SchemaReader
+from refimpl.grammar.shapes import Expr, ObjectShape
+from refimpl.grammar.string_steps import StringSteps
+
+
+class ObjectSteps(StringSteps):
+    """The part of the JSON grammar that happens between braces."""
+
+    def __init__(self, reader: SchemaReader, layout: Layout):
+        super().__init__(reader, layout)
+        self.rank = names_in_order(reader.root) if layout.in_order else {}
+
+    def begin_object(self, shapes: list[tuple[int, ObjectShape]]) -> Object | None:
+        threads = tuple(
+            ObjectThread(i, o, plan.exists)
+            for i, o in shapes
+            if (plan := self.fit.plan(o)).fits(frozenset(), 0, plan.exists, self.fit.sat)
+        )
+        return Object(threads, frozenset(), 0, True, False, 0) if threads else None
+
+    def object(self, local: Object, byte: int) -> Action | None:
+        if byte == ord("}") and not local.comma:
+            result = tuple(dict.fromkeys(t.i for t in local.threads if self.closes(t, local)))
+            return Pop(result) if result else None
+        if byte == ord('"') and (local.first or local.comma):
+            return self.open_key(local)
+        if byte == ord(",") and not local.first and not local.comma and self.allowed(local)[1]:
+            return Go(replace(local, comma=True, ws=0))
+        return None
+
+    def closes(self, t: ObjectThread, local: Object) -> bool:
+        return t.shape.required <= local.seen and local.count >= t.shape.lo and not t.pending
+
+    def open_key(self, local: Object) -> Action | None:
+        automaton, allowed = self.allowed(local)
+        if not automaton.reaches(automaton.start, allowed):
+            return None
+        record = any(self.must_tell_apart(t.shape, local.count) for t in local.threads)
+        frame = KeyFrame(local.threads, local.seen, local.count, record)
+        return Push(frame, Key(automaton, allowed, automaton.start, ()), inside=True)
+
+    def hurried(self, local: Local, frame: Any) -> Local:
+        """A key that is needed anyway comes before any other."""
+        if not isinstance(local, Key) or local.position or not isinstance(frame, KeyFrame):
+            return local
+        part, names = local.state[0], local.automaton.names
+        needed = frame.threads[0].shape.required - frame.seen
+        near = names[part[0] : part[1]] if part else ()
+        first = next((n for n in near if n in needed and n in local.allowed), None)
+        return replace(local, allowed=frozenset({first})) if first is not None else local
+
+    def must_tell_apart(self, o: ObjectShape, count: int) -> bool:
+        """Whether a repeated key could matter although its name is unknown to the schema.
+
+        Whichever of two equal keys a reader keeps, its value satisfied its rule.  Only counting
+        members, or relying on one of them, needs all keys to differ.
+        """
+        supply = self.fit.plan(o).automaton.supply
+        return o.lo > count + 1 or bool(o.exists) or (o.lo > 0 and None not in supply.values())
+
+    def allowed(self, local: Object) -> tuple[KeyAutomaton, frozenset[Label]]:
+        shapes = dict.fromkeys(t.shape for t in local.threads)
+        automaton = self.fit.automaton(shapes, local.seen.union(self.rank))
+        passed = self.passed(local.seen)
+        labels: list[Label] = [n for n in automaton.names if n not in passed]
+        labels += automaton.supply
+        return automaton, frozenset(x for x in labels if self.any_member(local, x))
+
+    def any_member(self, local: Object, label: Label) -> bool:
+        seen = local.seen | {label} if isinstance(label, str) else local.seen
+        return next(self.members(local.threads, label, seen, local.count), None) is not None
+
+    def members(
+        self, threads: Iterable[ObjectThread], label: Label, seen: frozenset[str], count: int
+    ) -> Iterator[tuple[Expr, ObjectThread]]:
+        """The choices of every thread for a member with that label, `seen` including it."""
+        out_of_reach = self.passed(seen)
+        for t in threads:
+            if self.layout.in_order and self.comes_too_early(t, label, seen, out_of_reach):
+                continue
+            plan = self.fit.plan(t.shape)
+            simple = t.shape.hi is None and t.shape.lo == 0 and not t.pending
+            for expr, pending in plan.choices(label, t.pending):
+                if self.fit.sat(expr) and (
+                    simple or plan.fits(out_of_reach, count + 1, pending, self.fit.sat)
+                ):
+                    yield expr, replace(t, pending=pending)
+
+    def passed(self, seen: frozenset[str]) -> frozenset[str]:
+        """The names that can no longer be used: those seen, and in order those before them."""
+        last = max((self.rank.get(n, -1) for n in seen), default=-1)
+        return seen | {n for n, rank in self.rank.items() if rank < last}
+
+    def comes_too_early(
+        self, t: ObjectThread, label: Label, seen: frozenset[str], passed: frozenset[str]
+    ) -> bool:
+        """Whether a required key would be left behind."""
+        missing = t.shape.required - seen
+        return bool(missing if not isinstance(label, str) else missing & passed)
+
+    def after_key(self, frame: KeyFrame, label: Label, text: bytes) -> Colon | None:
+        seen = frame.seen
+        if isinstance(label, str):
+            seen |= {label}
+        elif frame.record:
+            seen |= {json.loads(text)}
+        family, nexts = grouped(self.members(frame.threads, label, seen, frame.count))
+        count = frame.count + 1
+        bounds = [b for t in frame.threads for b in (t.shape.lo, (t.shape.hi or -1) + 1)]
+        count = min(count, max(bounds))
+        return Colon(family, MemberFrame(nexts, seen, count), 0) if family else None
+
+
+def names_in_order(schema: Any) -> dict[str, int]:
+    """Every name that a schema gives to a member, with its place in the order of mention."""
+    order: dict[str, int] = {}
+    todo = [schema]
+    while todo:
+        part = todo.pop()
+        named = part.get("properties") if isinstance(part, dict) else None
+        for name in named if isinstance(named, dict) else ():
+            order.setdefault(name, len(order))
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        todo += reversed(list(inner))
+    return order
+
+
+def grouped(choices: Iterable[tuple[Expr, Any]]) -> tuple[Family, tuple[tuple[Any, ...], ...]]:
+    """Choices by their expression: the family to read, and what each member of it leads to."""
+    groups: dict[Expr, dict[Any, None]] = {}
+    for expr, thread in choices:
+        groups.setdefault(expr, {})[thread] = None
+    return tuple(groups), tuple(tuple(g) for g in groups.values())

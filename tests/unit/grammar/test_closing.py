@@ -1,0 +1,126 @@
+"""Texts end in time, keys keep their order, and forced text changes nothing."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refimpl.errors import InputError, UnsupportedError
+from refimpl.grammar.closing import Closing, InTime
+from refimpl.grammar.constraint import Constraint, compile_json_schema
+from refimpl.grammar.forced import forced_text, forced_tokens
+from refimpl.grammar.gbnf import grammar
+from refimpl.grammar.json_states import Layout
+from refimpl.grammar.masks import Vocabulary, unpack
+from refimpl.grammar.regex_grammar import pattern
+
+SCHEMAS = json.loads(Path(__file__).with_name("schemas.json").read_text())["SCHEMAS"]
+FEW = ["object", "not", "if", "one_of", "integer", "unique", "tree", "few_keys", "tuple"]
+
+
+def allowed_of(c: Any, state: Any, size: int) -> list[int]:
+    return np.flatnonzero(unpack(c.mask(state), size)).tolist()
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_the_rest_shrinks_by_a_byte_with_each_byte(name: str, vocabulary: Vocabulary):
+    machine = compile_json_schema(SCHEMAS[name], vocabulary).machine
+    closing, state = Closing(machine), machine.start
+    rest = closing.rest(state)
+    for i, byte in enumerate(rest):
+        assert len(closing.rest(state)) == len(rest) - i
+        state = machine.step(state, byte)
+        assert state is not None
+    assert machine.accepts(state)
+    json.loads(rest)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_document_is_complete_when_the_tokens_run_out(name: str, vocabulary: Vocabulary):
+    jsonschema = pytest.importorskip("jsonschema")
+    c, rnd = compile_json_schema(SCHEMAS[name], vocabulary), random.Random(name)
+    limit = len(Closing(c.machine).rest(c.start)) + 6
+    in_time = InTime(c, limit)
+    state, text = in_time.start, b""
+    for _ in range(limit):
+        allowed = allowed_of(in_time, state, len(vocabulary.tokens))
+        token = rnd.choice([t for t in allowed if t] or allowed)  # never ends of its own accord
+        if token == 0:
+            break
+        state, text = in_time.advance(state, token), text + vocabulary.tokens[token]
+    assert c.accepts(state[0])
+    assert jsonschema.Draft202012Validator(SCHEMAS[name]).is_valid(json.loads(text))
+
+
+def test_too_little_room_is_an_error_before_the_first_token(vocabulary: Vocabulary):
+    c = Constraint(grammar('root ::= "(" root ")" | "x"'), vocabulary)
+    assert InTime(c, 1).start
+    with pytest.raises(InputError, match="needs 5 tokens; max_tokens leaves 4"):
+        InTime(Constraint(pattern("a{5}"), vocabulary), 4)
+
+
+def test_closing_needs_every_byte_as_a_token():
+    vocabulary = Vocabulary.of([b"</s>", b"a"], [0])
+    with pytest.raises(UnsupportedError, match="every byte"):
+        InTime(Constraint(pattern("a{5}"), vocabulary), 9)
+
+
+ORDERED = {"type": "object", "required": ["z", "m"],
+           "properties": {"z": {"type": "integer"}, "a": {}, "m": {"type": "integer"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ('{"z":1,"a":2,"m":3}', True),
+        ('{"z":1,"m":3}', True),
+        ('{"a":1,"z":2,"m":3}', False),
+        ('{"z":1,"m":3,"a":2}', False),
+        ('{"z":1,"m":3,"q":2}', True),
+        ('{"z":1,"q":3,"m":2}', False),
+    ],
+)
+def test_keys_in_order(text: str, valid: bool, vocabulary: Vocabulary):
+    machine = compile_json_schema(ORDERED, vocabulary, layout=Layout(in_order=True)).machine
+    state = machine.advance(machine.start, text.encode())
+    assert (state is not None and machine.accepts(state)) == valid
+
+
+def test_without_escapes_a_character_has_one_spelling(vocabulary: Vocabulary):
+    layout = Layout(escapes=False)
+    machine = compile_json_schema({"type": "string"}, vocabulary, layout=layout).machine
+    texts = [rb'"\u0061"', rb'"\/"', rb'"\ud83d\ude00"', b'"a/\xf0\x9f\x98\x80"', rb'"\n\""']
+    taken = [machine.advance(machine.start, t) is not None for t in texts]
+    assert taken == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_law_28_jump_forward_text_equals_step_by_step_text(name: str, vocabulary: Vocabulary):
+    layout = Layout(white_space=0, escapes=False)
+    c, rnd = compile_json_schema(SCHEMAS[name], vocabulary, layout=layout), random.Random(name)
+    state, size = c.start, len(vocabulary.tokens)
+    for _ in range(6):
+        forced = b"".join(vocabulary.tokens[t] for t in forced_tokens(c, state))
+        assert forced_text(c.machine, state).startswith(forced)
+        stepped, at = b"", state
+        while len(stepped) < len(forced):
+            token = rnd.choice(allowed_of(c, at, size))
+            stepped, at = stepped + vocabulary.tokens[token], c.advance(at, token)
+        assert stepped.startswith(forced)
+        token = rnd.choice(allowed_of(c, at, size))
+        if token == 0:
+            break
+        state = c.advance(at, token)
+
+
+def test_something_is_forced(vocabulary: Vocabulary):
+    layout = Layout(white_space=0, escapes=False)
+    schema = {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["x"]}},
+              "additionalProperties": False}  # fmt: skip
+    c = compile_json_schema(schema, vocabulary, layout=layout)
+    assert forced_text(c.machine, c.start) == b'{"name":"x"}'
+    loose = compile_json_schema(schema, vocabulary)
+    assert forced_text(loose.machine, loose.start) == b"{"
