@@ -24,6 +24,7 @@ COMMANDS = {  # name: what it does; the code is in refimpl/commands/NAME.py
     "simulate": "Make the papers' tables again, without a model.",
     "show": "Draw blocks, the radix tree or the schedule of a run.",
     "bench": "Measure this machine.",
+    "warmup": "Compile a backend's kernels for this machine.",
     "conform": "Hold a backend to what the reference defines.",
 }
 BACKENDS = {  # beside numpy, the reference, which needs no factory

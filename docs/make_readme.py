@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = [
     'refimpl generate --seed 1 --max-tokens 100 "Once upon a time"',
     'refimpl generate --chat --temperature 0 "What is 17 + 25?"',
+    'refimpl generate --seed 1 --regex "[0-9]{3}-[0-9]{4}" "Call me at "',
     'refimpl tokenize "What is 17 + 25?"',
 ]
 
@@ -37,13 +38,22 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
     ],
     "refimpl/sampling": ["__init__", "params", "truncate", "chain", "philox", "choose"],
     "refimpl/kv": ["blocks", "lease", "prefix", "hashed", "radix", "tree", "eviction", "paged"],
+    "refimpl": ["backend"],
     "refimpl/engine": [
         "core", "request", "scheduler", "policies", "admission", "victims", "batch", "draw",
-        "overlap", "llm",
+        "overlap", "llm", "beam/search", "speculative/engine", "simulate/__init__", "show/__init__",
     ],
     "refimpl/grammar": [
         "__init__", "regex", "fsm", "trie", "masks", "cfg", "shapes", "schema", "machine",
         "constraint",
+    ],
+    "refimpl/lang": ["__init__", "state", "fork", "program", "pending", "choices", "remote"],
+    "refimpl/oracle": [
+        "__init__", "suite", "strategies", "comparison", "floor", "guards", "models",
+    ],
+    "backends/numba": [
+        "__init__", "simd", "tile", "kernels/legacy", "kernels/k", "matmul", "attention", "pool",
+        "step", "backend",
     ],
 }  # fmt: skip
 

@@ -1,1 +1,24 @@
-"""Compiled kernels for the CPU, each equal to the reference it replaces."""
+"""The CPU backend: kernels written in Python with vectors, compiled by Numba.
+
+A reading path, from the machine up: `simd` (vectors as values), `tile` (a few tokens at once),
+`kernels` (one file per family of weight formats), `activations` (what they are multiplied with),
+`matmul` and `repack` (whole matrices), `functions` and `rows` (what happens to a row), `kv` and
+`attention`, `atomics` and `pool` (threads), `step` (a whole forward pass); then the Python around
+it: `compile`, `memory`, `formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops`,
+`backend`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backends.numba.backend import NumbaBackend
+    from refimpl.ops.reference import Act
+
+
+def make_backend(
+    *, act: "Act" = "none", cache: str = "float32", threads: int | None = None
+) -> "NumbaBackend":
+    """What `--backend numba` makes."""
+    from backends.numba.backend import NumbaBackend
+
+    return NumbaBackend(act=act, cache=cache, threads=threads)

@@ -50,7 +50,7 @@ def test_the_numba_backend_conforms():
     numba = pytest.importorskip("backends.numba")
     if not hasattr(numba, "make_backend"):
         pytest.skip("the Numba backend is not in this tree yet")
-    report = conform(numba.make_backend(), examples=2, ops=(*WHOLE, *ONE_OF_EACH))
+    report = conform(numba.make_backend(), examples=2, ops=(*WHOLE, *DRAFTS, *ONE_OF_EACH))
     assert report.ok, report.table()
 
 

@@ -127,8 +127,8 @@ Tensor = ndarray | Packed
 """A weight: anything whose rows can be indexed and come out as floats."""
 
 
-def part(stack: Tensor, i: int) -> Tensor:
-    """Matrix i of a stack (the experts of a layer), as it is stored."""
+def part(stack: Any, i: int) -> Any:
+    """Matrix i of a stack (the experts of a layer), as it is stored: by us or by a backend."""
     return stack[i] if isinstance(stack, ndarray) else stack.part(i)
 
 

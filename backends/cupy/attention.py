@@ -1,0 +1,245 @@
+"""Attention on the device: which kernel for which sequences, and their scratch memory.
+
+Sequences with one new token go to `attend_split`, a warp for each split of the context; sequences
+with more go to `attend_walk`.  Both give a query the same bits, so it does not matter which of them
+it meets.  Formats and head sizes that the tensor cores' kernels don't take go to `attend_plain`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cupy
+import numpy as np
+from numpy import ndarray
+
+from backends.cupy.cache import CACHES
+from backends.cupy.launch import SPLIT, Launcher
+from refimpl.kv.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shape:
+    """What all layers of a model have in common."""
+
+    heads: int
+    kv_heads: int
+    dim: int
+    cache: str
+    block_size: int
+
+    @property
+    def group(self) -> int:
+        return self.heads // self.kv_heads
+
+    @property
+    def on_tensor_cores(self) -> bool:
+        return self.cache in ("float16", "bfloat16") and self.dim in (64, 128, 256)
+
+    @property
+    def half(self) -> int:
+        return 16 if self.cache == "float16" else 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """A plan on the device, and what attention needs to know about it."""
+
+    tokens: int
+    sequences: int
+    positions: Any
+    slots: Any
+    context_lens: Any
+    seq_starts: Any
+    sequence_of: Any
+    tables: Any
+    table_block: int
+    """Slots of an entry of the tables."""
+    decode: bool
+    """Every sequence has one token (or none: a place in a bucket that nobody uses)."""
+    splits: int
+    """Of the longest context."""
+
+
+def put_plan(plan: Plan) -> Batch:
+    """A sequence is a run of tokens that see the same; in a tree of guesses, so is every branch."""
+    starts, lens, tables, table_block = runs_of(plan)
+    counts = np.diff(starts)
+    return Batch(
+        tokens=len(plan.tokens),
+        sequences=len(counts),
+        positions=cupy.asarray(plan.positions),
+        slots=cupy.asarray(plan.slots),
+        context_lens=cupy.asarray(lens),
+        seq_starts=cupy.asarray(starts),
+        sequence_of=cupy.asarray(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
+        tables=cupy.asarray(np.maximum(tables, 0)),
+        table_block=table_block,
+        decode=bool((counts == 1).all()),
+        splits=-(-int(lens.max(initial=1)) // SPLIT),
+    )
+
+
+def runs_of(plan: Plan) -> tuple[ndarray, ndarray, ndarray, int]:
+    """Where each run starts, how long its context is, its table, and the table's block."""
+    if plan.tree_parents is None:
+        return plan.seq_starts, plan.context_lens, plan.block_tables, plan.block_size
+    runs = list(plan.sequences())
+    starts = np.array([*(mine.start for mine, _ in runs), len(plan.tokens)], np.int32)
+    lens = np.array([len(slots) for _, slots in runs], np.int32)
+    tables = np.zeros((len(runs), int(lens.max(initial=0))), np.int32)
+    for row, (_, slots) in zip(tables, runs, strict=True):
+        row[: len(slots)] = slots
+    return starts, lens, tables, 1
+
+
+class Attention:
+    """`attend`, for one step."""
+
+    def __init__(self, launcher: Launcher, shape: Shape, batch: Batch, work: Any = None) -> None:
+        self.launcher, self.shape, self.batch = launcher, shape, batch
+        self.parts: Any = None
+        self.tops: Any = None
+        self.work: Any = None
+        if not shape.on_tensor_cores:
+            return
+        if batch.decode:
+            rows = batch.tokens * shape.heads * batch.splits
+            self.parts = cupy.empty(rows * shape.dim, np.float32)
+            self.tops = cupy.empty(rows * 2, np.float32)
+        else:
+            self.work = cupy.asarray(work)
+
+    def __call__(
+        self,
+        out: Any,
+        q: Any,
+        keys: Any,
+        values: Any,
+        *,
+        scale: float,
+        window: int | None = None,
+        soft_cap: float | None = None,
+        sinks: Any = None,
+    ) -> None:
+        """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache."""
+        s, b = self.shape, self.batch
+        tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
+        width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
+        if not s.on_tensor_cores:
+            self.launcher.run(
+                self.launcher.kernels("attend_plain", CACHE=CACHES[s.cache]),
+                (s.heads, b.tokens),
+                32,
+                out,
+                q,
+                keys,
+                values,
+                b.tables,
+                b.positions,
+                b.sequence_of,
+                sinks,
+                width,
+                b.table_block,
+                s.block_size,
+                s.kv_heads,
+                s.dim,
+                window,
+                float(scale),
+                cap,
+                shared=4 * s.dim,
+            )
+        elif b.decode:
+            tiles = -(-s.group // 8)
+            self.launcher.run(
+                self.launcher.kernels("attend_split", TILES=tiles, AHEAD=1, **tensor_cores),
+                (b.splits, s.kv_heads, b.sequences),
+                32,
+                self.parts,
+                self.tops,
+                q,
+                keys,
+                values,
+                b.tables,
+                b.context_lens,
+                b.seq_starts,
+                width,
+                b.table_block,
+                s.block_size,
+                s.group,
+                b.splits,
+                window,
+                float(scale),
+                cap,
+            )
+            self.launcher.run(
+                self.launcher.kernels("attend_combine", SPLIT=SPLIT),
+                (s.heads, b.sequences),
+                s.dim,
+                out,
+                self.parts,
+                self.tops,
+                b.context_lens,
+                b.seq_starts,
+                sinks,
+                s.dim,
+                b.splits,
+                window,
+            )
+        else:
+            tiles = walk_tiles(s.dim)
+            self.launcher.run(
+                self.launcher.kernels("attend_walk", TILES=tiles, AHEAD=0, **tensor_cores),
+                (-(-len(self.work) // 4), s.kv_heads),
+                128,
+                out,
+                q,
+                keys,
+                values,
+                b.tables,
+                b.context_lens,
+                b.seq_starts,
+                self.work,
+                sinks,
+                len(self.work),
+                width,
+                b.table_block,
+                s.block_size,
+                s.group,
+                window,
+                float(scale),
+                cap,
+            )
+
+
+def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
+    """The logarithm of the block size, where it is whole and tables are of blocks."""
+    size = shape.block_size
+    whole = batch.table_block == size and size & (size - 1) == 0
+    return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
+
+
+def walk_tiles(dim: int) -> int:
+    """How many tiles of columns fit a warp's registers."""
+    return 2 if dim <= 128 else 1
+
+
+def walk_work(plan: Plan, shape: Shape) -> np.ndarray:
+    """(sequence, first column) for every warp of `attend_walk`; the longest walks first.
+
+    >>> shape = Shape(heads=8, kv_heads=2, dim=64, cache="float16", block_size=16)
+    >>> none = np.zeros(0, np.int32)
+    >>> plan = Plan(tokens=none, positions=none, slots=none, block_tables=none.reshape(0, 0),
+    ...     context_lens=np.array([5, 9], np.int32), seq_starts=np.array([0, 5, 6], np.int32),
+    ...     rows=none, block_size=16)
+    >>> walk_work(plan, shape).tolist()
+    [[1, 0], [0, 16], [0, 0]]
+    """
+    columns = 8 * walk_tiles(shape.dim)
+    starts, lens, _, _ = runs_of(plan)
+    items = []
+    for s, count in enumerate(np.diff(starts).tolist()):
+        past = int(lens[s]) - count
+        firsts = range(0, count * shape.group, columns)
+        items += [(past + first // shape.group, s, first) for first in firsts]
+    items.sort(key=lambda item: -item[0])
+    return np.array([item[1:] for item in items], np.int32).reshape(-1, 2)

@@ -1,0 +1,208 @@
+"""The CUDA backend: `refimpl.backend.Backend` over kernels of our own.
+
+A step runs in one of two ways.  Models of the common shape (`step.fits`) run fused: norm and
+quantisation in one kernel, queries, keys and values in one product, rotation and storing in one.
+Every other model runs through `refimpl.model.forward`, operation by operation, as does a step that
+is tapped.  Both give the same bits, since a fused kernel keeps the order of what it fuses.
+
+`act="half"` rounds activations to the type of a float16 or bfloat16 weight, and is "q8" for the
+rest: what other engines do without saying so.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cupy
+import numpy as np
+from jaxtyping import Float64, Int32
+from numpy import ndarray
+
+from backends.cupy.attention import Attention, Shape, put_plan, walk_work
+from backends.cupy.bounds import HalfReference, bound
+from backends.cupy.cache import CACHES, DeviceCache, new_cache
+from backends.cupy.graph import Graphs
+from backends.cupy.launch import Launcher
+from backends.cupy.ops import Operations, float32
+from backends.cupy.step import Buffers, FusedLayer, Linear, Step, fits, fuse_layer, roomy
+from backends.cupy.tiles import Planes, Stack, Tiles, pack
+from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
+from refimpl.errors import UnsupportedError
+from refimpl.formats.quants.block import Packed, Tensor
+from refimpl.kv.plan import Plan
+from refimpl.model.config import Config
+from refimpl.model.forward import Attend, Model, Tap, forward, untapped
+from refimpl.ops.reference import Reference
+
+ACTS = ("none", "q8", "half")
+
+
+def upload(tiles: Tiles) -> Tiles:
+    """The planes in the device's memory."""
+    planes = (None if plane is None else roomy([cupy.asarray(plane)]) for plane in tiles.planes)
+    return replace(tiles, planes=Planes(*planes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceModel(Model):
+    """A model on the device; `fused` where it has the common shape."""
+
+    head: Linear
+    fused: tuple[FusedLayer, ...] | None
+
+
+class CudaBackend(Composed):
+    """Every tier on the device."""
+
+    def __init__(self, *, act: str = "none", cache: str = "float32") -> None:
+        if act not in ACTS or cache not in CACHES:
+            raise UnsupportedError(
+                f"act is {act!r} and cache {cache!r}; known are {', '.join(ACTS)} and "
+                f"{', '.join(CACHES)}"
+            )
+        self.launcher = Launcher()
+        self.act, self.format = act, cache
+        self.graphs = Graphs()
+        kind = HalfReference if act == "half" else Reference
+        reference = kind(act="none" if act == "none" else "q8", cache=cache)
+        super().__init__(Operations(self.launcher, act), name="cupy", reference=reference)
+
+    def put(self, x: ndarray) -> Any:
+        return cupy.asarray(x)
+
+    def host(self, x: Any) -> ndarray:
+        return np.asarray(cupy.asnumpy(x))
+
+    def weight(self, tensor: Tensor) -> Any:
+        if tensor.ndim == 1:
+            return float32(tensor[...])
+        if tensor.ndim == 3:
+            parts = (
+                tensor.part(i) if isinstance(tensor, Packed) else tensor[i]
+                for i in range(tensor.shape[0])
+            )
+            return Stack(parts=tuple(upload(pack(part)) for part in parts))
+        return upload(pack(tensor))
+
+    def load(self, model: Model) -> DeviceModel:
+        top = {name: self.weight(tensor) for name, tensor in model.top.items()}
+        layers = [
+            {name: self.weight(tensor) for name, tensor in layer.items()} for layer in model.layers
+        ]
+        fused = tuple(fuse_layer(layer) for layer in layers) if fits(model) else None
+        head = top.get("output.weight", top["token_embd.weight"])
+        return DeviceModel(
+            config=model.config,
+            top=top,
+            layers=tuple(layers),
+            head=Linear(parts=(head,), biases=(top.get("output.bias"),)),
+            fused=fused,
+        )
+
+    def shape(self, config: Config, cache: DeviceCache) -> Shape:
+        return Shape(
+            heads=config.n_heads,
+            kv_heads=config.n_kv_heads,
+            dim=config.head_dim,
+            cache=cache.format,
+            block_size=cache.block_size,
+        )
+
+    def new_cache(self, config: Config, *, n_blocks: int, block_size: int) -> DeviceCache:
+        return new_cache(config, n_blocks, block_size, self.format)
+
+    def copy_blocks(self, cache: DeviceCache, src: Blocks, dst: Blocks) -> None:
+        if not src:
+            return
+        pairs = cupy.asarray(np.array([src, dst], np.int32).T.copy())
+        layers, _, n_blocks, block_bytes = cache.data.shape
+        words = block_bytes // 2
+        self.launcher.run(
+            self.launcher.kernels("copy_blocks"),
+            (-(-words // 256), 2 * layers),
+            256,
+            cache.data,
+            pairs,
+            len(src),
+            np.int64(n_blocks),
+            words,
+        )
+
+    def read_blocks(self, cache: DeviceCache, blocks: Blocks) -> ndarray:
+        return self.host(cache.data[:, :, blocks])
+
+    def write_blocks(self, cache: DeviceCache, blocks: Blocks, contents: ndarray) -> None:
+        cache.data[:, :, blocks] = cupy.asarray(contents)
+
+    def attend(self, cache: DeviceCache, plan: Plan, config: Config) -> Attend:
+        """Store each layer's new keys and values in their slots, then attend over the cache."""
+        shape = self.shape(config, cache)
+        batch = put_plan(plan)
+        work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
+        over = Attention(self.launcher, shape, batch, work)
+
+        def attend(layer: int, q: Any, k: Any, v: Any) -> Any:
+            q, both = float32(q), cupy.concatenate([float32(k), float32(v)], axis=1)
+            keys, values = cache.keys(layer), cache.values(layer)
+            kv = shape.kv_heads * shape.dim
+            kernel = self.launcher.kernels("rope_store", CACHE=CACHES[cache.format])
+            self.launcher.run(
+                kernel,
+                (-(-2 * shape.kv_heads // 4), len(q)),
+                128,
+                None,
+                keys,
+                values,
+                both,
+                None,
+                batch.slots,
+                2 * kv,
+                0,
+                kv,
+                0,
+                shape.kv_heads,
+                shape.dim,
+                0,
+                False,
+                shape.block_size,
+            )
+            out = cupy.empty_like(q)
+            over(out, q, keys, values, **config.attention(layer))
+            return out
+
+        return attend
+
+    def forward(
+        self,
+        model: Any,
+        plan: Plan,
+        cache: DeviceCache,
+        drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
+        tap: Tap = untapped,
+    ) -> Any:
+        tokens = known_tokens(plan.tokens, drawn)
+        if model.fused is not None and tap is untapped and len(tokens) and len(plan.rows):
+            return self.forward_fused(model, plan, cache, tokens)
+        attend = self.attend(cache, plan, model.config)
+        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
+
+    def forward_fused(
+        self, model: DeviceModel, plan: Plan, cache: DeviceCache, tokens: Int32[ndarray, " tokens"]
+    ) -> Any:
+        """A graph where every sequence decodes one token, or the same launches one by one."""
+        shape = self.shape(model.config, cache)
+        if len(tokens) == len(plan.context_lens) == len(plan.rows) and plan.tree_parents is None:
+            logits = self.graphs.step(self.ops, model, cache, shape, plan, tokens)
+            if logits is not None:
+                return logits
+        batch = put_plan(plan)
+        work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
+        buffers = Buffers(
+            config=model.config, tokens=len(tokens), rows=len(plan.rows), launcher=self.launcher
+        )
+        step = Step(self.ops, model, buffers)
+        step.begin()
+        attention = Attention(self.launcher, shape, batch, work)
+        return step.run(cupy.asarray(tokens), batch, cache, attention, cupy.asarray(plan.rows))
+
+    def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
+        return bound(self.act, self.format, op, *args, **options)

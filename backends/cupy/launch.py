@@ -1,0 +1,214 @@
+"""Launching the kernels: which variant for how many tokens, and the arguments in C's types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends.cupy.compile import Kernels
+from backends.cupy.tiles import FORMATS, Tiles
+
+SPLIT = 256
+"""Keys of a split: the fixed length that makes attention the same in any batch."""
+ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
+KINDS = {"F32": 0, "Q8_0": 1, "Q8_K": 2, "F16": 3, "BF16": 4}
+FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))
+FEW_HALF = ((8, 1, 1, 4), (16, 1, 2, 2), (32, 1, 4, 2), (64, 2, 8, 1))
+"""Up to so many tokens: row and token tiles of a block, and blocks that a warp asks for ahead."""
+MOST_FEW = 64
+FEW_ROWS = 6144
+"""A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
+GROUP = 4  # blocks of a stage (ring.cuh)
+TILE_BYTES: Mapping[str, tuple[int, int]] = {
+    "Q8_0": (544, 0),
+    "Q4_0": (288, 0),
+    "Q5_0": (352, 0),
+    "IQ4_NL": (288, 0),
+    "MXFP4": (272, 0),
+    "Q4_K": (288, 64),
+    "Q5_K": (352, 64),
+    "Q6_K": (416, 32),
+    "PARTS": (640, 0),
+    "PARTS_MIN": (768, 0),
+    "F32": (2048, 0),
+    "F16": (1024, 0),
+    "BF16": (1024, 0),
+}
+"""Bytes of a tile, and of the scales that a whole stage shares."""
+RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
+WIDE = 128  # tokens, and rows, of a block of the many-token kernels
+
+
+def c_type(x: Any) -> Any:
+    """Arrays as they are; Python's numbers as C's int and float; None as a null pointer."""
+    if x is None:
+        return np.uintp(0)
+    if type(x) in (bool, int):
+        return np.int32(x)
+    return np.float32(x) if type(x) is float else x
+
+
+def ring(w: Tiles, warps: int, x_bytes: int) -> tuple[int, int]:
+    """Stages of each warp's ring, and the bytes of all: as many as let several blocks in."""
+    tile, shared = TILE_BYTES[w.format]
+    stage = warps * (GROUP * tile + shared + x_bytes)
+    stages = min(6, max(2, RING * warps // 8 // stage))
+    return stages, max(stages * stage, warps * 512)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """Rows of activations as a linear map reads them (prepare.cu)."""
+
+    kind: str
+    tokens: int
+    padded: int  # to whole tiles of 8, or of a many-token kernel's 128; a token alone stays alone
+    packed: Any  # float32 rows themselves, where kind is F32
+    scales: Any = None
+    sums: Any = None
+
+
+@dataclass(kw_only=True)
+class Launcher:
+    """Kernels with their launch shapes.  Outputs are given, or allocated."""
+
+    kernels: Kernels = field(default_factory=Kernels)
+
+    def run(
+        self, function: Any, grid: tuple[int, ...], threads: int, *args: Any, shared: int = 0
+    ) -> None:
+        if shared > 40 * 1024:
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, (threads,), tuple(c_type(a) for a in args), shared_mem=shared)
+
+    # Linear maps
+
+    def room(self, kind: str, tokens: int, columns: int) -> Prepared:
+        """Memory for prepared activations."""
+        import cupy
+
+        blocks, padded = -(-columns // 32), padded_tokens(tokens)
+        beyond = 8 * padded  # tokens of blocks that a group of loads may touch
+        width = {"F32": 4, "Q8_0": 1, "Q8_K": 1, "F16": 2, "BF16": 2}[kind]
+        packed = cupy.zeros((blocks * padded + beyond) * 32 * width, np.uint8)
+        if kind not in ("Q8_0", "Q8_K"):
+            return Prepared(kind=kind, tokens=tokens, padded=padded, packed=packed)
+        scales = cupy.zeros(blocks * padded + beyond, np.float32)
+        sums = cupy.zeros((blocks * padded + beyond) * 2, np.float32)
+        return Prepared(
+            kind=kind, tokens=tokens, padded=padded, packed=packed, scales=scales, sums=sums
+        )
+
+    def prepare(
+        self,
+        x: Any,
+        columns: int,
+        into: Prepared,
+        *,
+        norm: Any = None,
+        eps: float = 0.0,
+        activation: str | None = None,
+        plain: Any = None,
+    ) -> None:
+        """x [tokens, columns] (with an activation [tokens, 2 * columns]) as `into.kind`."""
+        defines: dict[str, Any] = {"KIND": KINDS[into.kind]}
+        if norm is not None:
+            defines["NORM"] = None
+        if activation is not None:
+            defines |= {"GLU": None, "ACTIVATION": ACTIVATIONS[activation]}
+        if into.kind == "F32":
+            plain = into.packed
+        quarter = columns // 4
+        threads = min(1024, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
+        grid = (into.tokens, 1 if norm is not None else -(-quarter // threads))
+        self.run(
+            self.kernels("prepare", **defines),
+            grid,
+            threads,
+            x,
+            norm,
+            float(eps),
+            plain,
+            into.packed,
+            into.scales,
+            into.sums,
+            columns,
+            into.padded,
+        )
+
+    def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
+        """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
+        shape = (w.rows, y.strides[0] // 4, w.blocks, x.tokens)
+        if x.kind == "F32":
+            self.linear_exact(y, x, w, bias, residual, shape)
+        elif w.quantised:
+            self.linear_q8(y, x, w, bias, residual, shape)
+        else:
+            self.linear_half(y, x, w, bias, residual, shape)
+
+    def linear_exact(
+        self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
+    ) -> None:
+        few = next((n for n in (1, 2, 4) if x.tokens <= n), 8)
+        stages, shared = ring(w, 8, few * GROUP * 128)
+        kernel = self.kernels("linear_exact", FORMAT=FORMATS[w.format], TOKENS=few, STAGES=stages)
+        grid = (-(-w.rows // 16), -(-x.tokens // few))
+        self.run(kernel, grid, 256, y, bias, residual, *w.planes, x.packed, *shape, shared=shared)
+
+    def linear_q8(
+        self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
+    ) -> None:
+        args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
+        if x.tokens > MOST_FEW:
+            kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
+            self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
+            return
+        _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
+        if tiles == 1 and w.rows <= FEW_ROWS:
+            ahead = 4
+        kernel = self.kernels(
+            "linear_q8",
+            FORMAT=FORMATS[w.format],
+            ROW_TILES=rows,
+            TOKEN_TILES=tiles,
+            ONE_TOKEN=int(x.tokens == 1),
+            AHEAD=ahead,
+        )
+        grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
+        self.run(kernel, grid, 256, *args)
+
+    def linear_half(
+        self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
+    ) -> None:
+        args = (y, bias, residual, w.planes.low, x.packed, *shape, x.padded)
+        mma = "mma_f16" if w.format == "F16" else "mma_bf16"
+        if x.tokens > MOST_FEW:
+            kernel = self.kernels("linear_half_wide", MMA=mma)
+            grid = (-(-x.tokens // WIDE), -(-w.rows // WIDE))
+            self.run(kernel, grid, 256, *args, shared=5 * 16384)
+            return
+        _, rows, tiles, ahead = next(few for few in FEW_HALF if x.tokens <= few[0])
+        if tiles == 8 and w.rows <= FEW_ROWS:
+            rows, tiles = 1, 4
+        kernel = self.kernels(
+            "linear_half", MMA=mma, ROW_TILES=rows, TOKEN_TILES=tiles, AHEAD=ahead
+        )
+        grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
+        self.run(kernel, grid, 256, *args)
+
+    def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
+        kernel = self.kernels("embed", FORMAT=FORMATS[w.format])
+        grid = (-(-w.blocks // 32), len(ids))
+        self.run(kernel, grid, 128, x, *w.planes, ids, float(scale), w.blocks, w.columns)
+
+
+def padded_tokens(tokens: int) -> int:
+    """
+    >>> [padded_tokens(n) for n in (1, 2, 9, 64, 65)]
+    [1, 8, 16, 64, 128]
+    """
+    if tokens == 1:
+        return 1
+    tile = 8 if tokens <= MOST_FEW else WIDE
+    return -(-tokens // tile) * tile

@@ -1,0 +1,1 @@
+"""How each weight format is multiplied: a function for a tile, and how its rows are interleaved."""

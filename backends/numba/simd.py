@@ -1,0 +1,562 @@
+"""Vectors as values: the only file that knows what processor it runs on.
+
+Numba compiles numbers; LLVM, underneath, also has vectors.  Three vector types are made known to
+Numba here, all 64 bytes long, whatever the width of the machine (LLVM cuts them to size: one
+register with AVX-512, two with AVX2, four with NEON):
+
+    Floats   16 x float32         Ints   16 x int32         Bytes   64 x int8
+
+`+ - * / & | ^ >> <<` work on them lane by lane, also with a number on the right, which is copied
+to every lane.  `>>` is arithmetic on Ints and logical on Bytes.  Memory is named by plain integer
+addresses.  Rounding is IEEE's everywhere: nothing here may reorder or fuse what a kernel wrote.
+
+What differs between processors is one function, `dot4`: the sum of four adjacent products of bytes
+in each of 16 lanes, which is what quantised matrices are multiplied with.
+
+    AVX-512 VNNI   vpdpbusd: unsigned times signed, added to 32 bits, one instruction
+    AVX2           vpmaddubsw and vpmaddwd: by way of 16 bits; exact while |unsigned| < 128
+    NEON           sdot: signed times signed, one instruction for each quarter
+    others         by the definition, in whatever instructions LLVM finds
+
+The processor is Numba's: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another than the host.
+
+Source: LLVM Language Reference ("Vector Type", "Intrinsic Functions"); llvmlite's IR builder.
+"""
+
+import operator
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+LANES = 16
+i1, i8, i16, i32, i64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
+f16, f32 = ir.HalfType(), ir.FloatType()
+
+
+class Vec(types.Type):
+    """A vector as a Numba type; `ll` is LLVM's name for it."""
+
+    def __init__(self, name: str, element: Any, lanes: int) -> None:
+        self.element, self.lanes = element, lanes
+        super().__init__(name=name)
+
+    @property
+    def ll(self) -> Any:
+        return ir.VectorType(self.element, self.lanes)
+
+
+@register_model(Vec)
+class VecModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Vec) -> None:
+        super().__init__(manager, kind, kind.ll)
+
+
+Floats = Vec("Floats", f32, LANES)
+Ints = Vec("Ints", i32, LANES)
+Bytes = Vec("Bytes", i8, 4 * LANES)
+
+
+# --- the processor ---
+
+
+def features() -> set[str]:
+    """What the processor that code is made for can do."""
+    named = config.CPU_FEATURES
+    if named:
+        return {f[1:] for f in named.split(",") if f.startswith("+")}
+    if config.CPU_NAME and config.CPU_NAME not in ("host", llvm.get_host_cpu_name()):
+        return features_of(config.CPU_NAME)
+    return {name for name, has in llvm.get_host_cpu_features().items() if has}
+
+
+def features_of(cpu: str) -> set[str]:
+    """LLVM knows what a processor has but does not tell: enough is known here of what is needed."""
+    vnni = {"icelake-client", "icelake-server", "sapphirerapids", "tigerlake", "cascadelake",
+            "znver4", "znver5", "graniterapids"}  # fmt: skip
+    if cpu in vnni:
+        return {"avx512vnni", "avx512bw", "avx2", "ssse3"}
+    if cpu in {"haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3"}:
+        return {"avx2", "ssse3"}
+    return set()
+
+
+def instruction_set() -> str:
+    """Which of the four ways `dot4` is made: "vnni", "avx2", "neon" or "generic"."""
+    has = features()
+    if {"avx512vnni", "avx512bw"} <= has:
+        return "vnni"
+    if "avx2" in has:
+        return "avx2"
+    return "neon" if "dotprod" in has else "generic"
+
+
+ISA = instruction_set()
+X86 = ISA in ("vnni", "avx2") or "sse2" in features()
+BYTE_OFFSET = 128 if ISA == "vnni" else 0
+"""What is added to a signed byte of a weight before it is stored: VNNI wants it unsigned."""
+
+
+# --- small helpers for writing LLVM ---
+
+
+def call(b: Any, name: str, result: Any, args: list[Any]) -> Any:
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), args)
+
+
+def constant_lanes(values: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(i32, len(values)), values)
+
+
+def splat(b: Any, x: Any, kind: Any) -> Any:
+    """x in every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = b.insert_element(undefined, x, i32(0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(i32, kind.count), None))
+
+
+def at(b: Any, address: Any, kind: Any) -> Any:
+    return b.inttoptr(address, kind.as_pointer())
+
+
+def convert(b: Any, x: Any, number: Any, element: Any) -> Any:
+    """A Numba number as one lane of a vector."""
+    if element == f32:
+        if isinstance(number, types.Integer):
+            return b.sitofp(x, f32)
+        return x if x.type == f32 else b.fptrunc(x, f32)
+    width: int = x.type.width
+    if width == element.width:
+        return x
+    return b.trunc(x, element) if width > element.width else b.sext(x, element)
+
+
+# --- arithmetic ---
+
+OPERATIONS: dict[Any, dict[str, str]] = {
+    operator.add: {"float": "fadd", "int": "add"},
+    operator.sub: {"float": "fsub", "int": "sub"},
+    operator.mul: {"float": "fmul", "int": "mul"},
+    operator.truediv: {"float": "fdiv"},
+    operator.and_: {"int": "and_"},
+    operator.or_: {"int": "or_"},
+    operator.xor: {"int": "xor"},
+    operator.lshift: {"int": "shl"},
+    operator.rshift: {"int": "ashr"},
+}
+
+
+def method(op: Any, vec: Vec) -> str:
+    if op is operator.rshift and vec is Bytes:
+        return "lshr"
+    return OPERATIONS[op]["float" if vec is Floats else "int"]
+
+
+def register_operator(op: Any) -> None:
+    """`vector op vector` and `vector op number`."""
+
+    @infer_global(op)
+    class Typing(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) != 2 or not isinstance(args[0], Vec):
+                return None
+            if args[1] is not args[0] and not isinstance(args[1], types.Number):
+                return None
+            return signature(args[0], *(types.unliteral(a) for a in args))
+
+    def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x, y = args
+        if not isinstance(sig.args[1], Vec):
+            y = splat(b, convert(b, y, sig.args[1], sig.args[0].element), sig.args[0].ll)
+        return getattr(b, method(op, sig.args[0]))(x, y)
+
+    lower_builtin(op, Vec, Vec)(lower)
+    lower_builtin(op, Vec, types.Number)(lower)
+
+
+for _op in OPERATIONS:
+    register_operator(_op)
+
+
+@intrinsic
+def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, rounded once, in every lane."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return call(b, "llvm.fma.v16f32", Floats.ll, list(args))
+
+    return Floats(Floats, Floats, Floats), generate
+
+
+def unary(name: str) -> Any:
+    """One of LLVM's functions of a float, in every lane."""
+
+    @intrinsic
+    def function(context: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return call(b, f"llvm.{name}.v16f32", Floats.ll, [args[0]])
+
+        return Floats(Floats), generate
+
+    return function
+
+
+magnitude = unary("fabs")
+square_root = unary("sqrt")
+nearest = unary("roundeven")
+round_half_away = unary("round")
+
+
+@intrinsic
+def larger(context: Any, x: Any, y: Any) -> Any:
+    """The larger of each two lanes; y where either is NaN."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x, y = args
+        return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+    return Floats(Floats, Floats), generate
+
+
+@intrinsic
+def where_less(context: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
+    """yes where x < y, else no, lane by lane."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x, y, yes, no = args
+        less = b.fcmp_ordered if sig.args[0] is Floats else b.icmp_signed
+        return b.select(less("<", x, y), yes, no)
+
+    return yes(x, y, yes, no), generate
+
+
+def conversion(source: Vec, target: Vec, build: Any) -> Any:
+    @intrinsic
+    def function(context: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return build(b, args[0])
+
+        return target(source), generate
+
+    return function
+
+
+to_floats = conversion(Ints, Floats, lambda b, x: b.sitofp(x, Floats.ll))
+to_ints = conversion(Floats, Ints, lambda b, x: b.fptosi(x, Ints.ll))
+float_bits = conversion(Ints, Floats, lambda b, x: b.bitcast(x, Floats.ll))
+int_bits = conversion(Floats, Ints, lambda b, x: b.bitcast(x, Ints.ll))
+as_ints = conversion(Bytes, Ints, lambda b, x: b.bitcast(x, Ints.ll))
+
+
+# --- whole vectors from numbers and back ---
+
+
+def make_splat(vec: Vec, scalar: Any) -> Any:
+    @intrinsic
+    def function(context: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return splat(b, convert(b, args[0], sig.args[0], vec.element), vec.ll)
+
+        return vec(types.unliteral(x)), generate
+
+    return function
+
+
+floats = make_splat(Floats, types.float32)
+ints = make_splat(Ints, types.int32)
+
+
+@intrinsic
+def lane_numbers(context: Any) -> Any:
+    """0, 1, 2 ... 15."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return constant_lanes(list(range(LANES)))
+
+    return Ints(), generate
+
+
+def fold(b: Any, x: Any, join: Any) -> Any:
+    """Join lanes i and i + 8, then i and i + 4, ...: always this tree, so always the same bits."""
+    n = LANES
+    undefined = ir.Constant(x.type, ir.Undefined)
+    while n > 1:
+        n //= 2
+        swap = constant_lanes([(i + n) % LANES for i in range(LANES)])
+        x = join(b, x, b.shuffle_vector(x, undefined, swap))
+    return b.extract_element(x, i32(0))
+
+
+def reduction(vec: Vec, result: Any, join: Any) -> Any:
+    @intrinsic
+    def function(context: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return fold(b, args[0], join)
+
+        return result(vec), generate
+
+    return function
+
+
+sum_floats = reduction(Floats, types.float32, lambda b, x, y: b.fadd(x, y))
+sum_ints = reduction(Ints, types.int32, lambda b, x, y: b.add(x, y))
+max_floats = reduction(
+    Floats, types.float32, lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y)
+)
+
+
+# --- memory ---
+
+
+def loader(vec: Vec, memory: Any, widen: Any) -> Any:
+    """Load one vector of `memory` type and widen it."""
+
+    @intrinsic
+    def function(context: Any, address: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return widen(b, b.load(at(b, args[0], memory), align=1))
+
+        return vec(types.intp), generate
+
+    return function
+
+
+def lanes_of(element: Any) -> Any:
+    return ir.VectorType(element, LANES)
+
+
+def widen_bfloat(b: Any, x: Any) -> Any:
+    """A bfloat16 is the upper half of a float32."""
+    high = b.shl(b.zext(x, Ints.ll), ir.Constant(Ints.ll, [16] * LANES))
+    return b.bitcast(high, Floats.ll)
+
+
+load_floats = loader(Floats, Floats.ll, lambda b, x: x)
+load_halves = loader(Floats, lanes_of(f16), lambda b, x: b.fpext(x, Floats.ll))
+load_bfloats = loader(Floats, lanes_of(i16), widen_bfloat)
+load_ints = loader(Ints, Ints.ll, lambda b, x: x)
+load_signed_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.sext(x, Ints.ll))
+load_unsigned_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.zext(x, Ints.ll))
+load_bytes = loader(Bytes, Bytes.ll, lambda b, x: x)
+
+
+def narrow_to_bfloat(b: Any, x: Any) -> Any:
+    """Round to nearest, ties to even, on the bits (of finite numbers)."""
+    bits = b.bitcast(x, Ints.ll)
+    sixteen, one = (ir.Constant(Ints.ll, [n] * LANES) for n in (16, 1))
+    odd = b.and_(b.lshr(bits, sixteen), one)
+    rounded = b.add(b.add(bits, odd), ir.Constant(Ints.ll, [0x7FFF] * LANES))
+    return b.trunc(b.lshr(rounded, sixteen), lanes_of(i16))
+
+
+def storer(vec: Vec, narrow: Any) -> Any:
+    @intrinsic
+    def function(context: Any, address: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            value = narrow(b, args[1])
+            b.store(value, at(b, args[0], value.type), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, vec), generate
+
+    return function
+
+
+store_floats = storer(Floats, lambda b, x: x)
+store_halves = storer(Floats, lambda b, x: b.fptrunc(x, lanes_of(f16)))
+store_bfloats = storer(Floats, narrow_to_bfloat)
+store_ints = storer(Ints, lambda b, x: x)
+store_as_bytes = storer(Ints, lambda b, x: b.trunc(x, lanes_of(i8)))
+store_bytes = storer(Bytes, lambda b, x: x)
+
+
+def scalar_loader(result: Any, memory: Any, widen: Any) -> Any:
+    @intrinsic
+    def function(context: Any, address: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return widen(b, b.load(at(b, args[0], memory), align=1))
+
+        return result(types.intp), generate
+
+    return function
+
+
+load_float = scalar_loader(types.float32, f32, lambda b, x: x)
+load_half = scalar_loader(types.float32, f16, lambda b, x: b.fpext(x, f32))
+load_int = scalar_loader(types.int32, i32, lambda b, x: x)
+load_short = scalar_loader(types.int32, i16, lambda b, x: b.zext(x, i32))
+load_byte = scalar_loader(types.int32, i8, lambda b, x: b.zext(x, i32))
+load_word = scalar_loader(types.intp, i64, lambda b, x: x)
+
+
+def scalar_storer(memory: Any, narrow: Any) -> Any:
+    @intrinsic
+    def function(context: Any, address: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            b.store(narrow(b, args[1], sig.args[1]), at(b, args[0], memory), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.unliteral(x)), generate
+
+    return function
+
+
+store_float = scalar_storer(f32, lambda b, x, t: convert(b, x, t, f32))
+store_half = scalar_storer(f16, lambda b, x, t: b.fptrunc(convert(b, x, t, f32), f16))
+store_int = scalar_storer(i32, lambda b, x, t: convert(b, x, t, i32))
+store_short = scalar_storer(i16, lambda b, x, t: convert(b, x, t, i16))
+store_byte = scalar_storer(i8, lambda b, x, t: convert(b, x, t, i8))
+
+
+@intrinsic
+def through_half(context: Any, x: Any) -> Any:
+    """A float32 rounded to float16 and widened again."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return b.fpext(b.fptrunc(args[0], f16), f32)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def prefetch(context: Any, address: Any) -> Any:
+    """Ask for a cache line that is needed soon (into the second-level cache)."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32])
+        function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        b.call(function, [at(b, args[0], i8), i32(0), i32(2), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+# --- the dot product of bytes ---
+
+
+def dot_vnni(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:
+    name = "llvm.x86.avx512.vpdpbusd.512"
+    if llvm.llvm_version_info[0] >= 22:
+        return call(b, name, Ints.ll, [total, unsigned, signed])
+    return call(b, name, Ints.ll, [total, *(b.bitcast(x, Ints.ll) for x in (unsigned, signed))])
+
+
+def half(b: Any, x: Any, h: int) -> Any:
+    n = x.type.count // 2
+    return b.shuffle_vector(x, x, constant_lanes([h * n + i for i in range(n)]))
+
+
+def joined(b: Any, low: Any, high: Any) -> Any:
+    return b.shuffle_vector(low, high, constant_lanes(list(range(2 * low.type.count))))
+
+
+def dot_avx2(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:
+    """Two products of 7 by 8 bits fit 16 bits."""
+    shorts, words = ir.VectorType(i16, 16), ir.VectorType(i32, 8)
+    ones = ir.Constant(shorts, [1] * 16)
+
+    def of_half(h: int) -> Any:
+        parts = [half(b, x, h) for x in (unsigned, signed)]
+        pairs = call(b, "llvm.x86.avx2.pmadd.ub.sw", shorts, parts)
+        return b.add(half(b, total, h), call(b, "llvm.x86.avx2.pmadd.wd", words, [pairs, ones]))
+
+    return joined(b, of_half(0), of_half(1))
+
+
+def dot_wide_avx2(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """Signed times signed: even and odd bytes apart, as 16 bits."""
+    shorts, words = ir.VectorType(i16, 16), ir.VectorType(i32, 8)
+    eight = ir.Constant(shorts, [8] * 16)
+
+    def of_half(h: int) -> Any:
+        sum_ = half(b, total, h)
+        wide = [b.bitcast(half(b, v, h), shorts) for v in (x, y)]
+        for parts in (
+            [b.ashr(b.shl(v, eight), eight) for v in wide],
+            [b.ashr(v, eight) for v in wide],
+        ):
+            sum_ = b.add(sum_, call(b, "llvm.x86.avx2.pmadd.wd", words, parts))
+        return sum_
+
+    return joined(b, of_half(0), of_half(1))
+
+
+def dot_neon(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """Signed times signed, sixteen bytes at a time."""
+    name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
+    parts = []
+    for q in range(4):
+        lanes, some = (
+            constant_lanes([4 * q + i for i in range(4)]),
+            constant_lanes([16 * q + i for i in range(16)]),
+        )
+        arguments = [b.shuffle_vector(total, total, lanes)]
+        arguments += [b.shuffle_vector(v, v, some) for v in (x, y)]
+        parts.append(call(b, name, ir.VectorType(i32, 4), arguments))
+    return joined(b, joined(b, parts[0], parts[1]), joined(b, parts[2], parts[3]))
+
+
+def dot_generic(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """Signed times signed, by the definition.
+
+    (LLVM's `vector.partial.reduce.add` looks like it, but may add any lanes to any.)
+    """
+    wide = ir.VectorType(i32, 4 * LANES)
+    product = b.mul(b.sext(x, wide), b.sext(y, wide))
+    for k in range(4):
+        lanes = constant_lanes([4 * i + k for i in range(LANES)])
+        total = b.add(total, b.shuffle_vector(product, product, lanes))
+    return total
+
+
+DOT = {"vnni": dot_vnni, "avx2": dot_avx2, "neon": dot_neon, "generic": dot_generic}
+DOT_WIDE = {"vnni": dot_vnni, "avx2": dot_wide_avx2, "neon": dot_neon, "generic": dot_generic}
+
+
+# --- a table of sixteen bytes ---
+
+
+def shuffle_bytes(b: Any, table: Any, index: Any) -> Any:
+    """table[index], for 16 entries; `table` holds them four times over."""
+    if ISA == "vnni":
+        return call(b, "llvm.x86.avx512.pshuf.b.512", Bytes.ll, [table, index])
+    if ISA == "avx2":
+        name, kind = "llvm.x86.avx2.pshuf.b", ir.VectorType(i8, 32)
+        return joined(
+            b, *(call(b, name, kind, [half(b, v, h) for v in (table, index)]) for h in (0, 1))
+        )
+    result = ir.Constant(Bytes.ll, None)
+    for k in range(16):  # select, entry by entry; NEON's `tbl` would be one instruction
+        here = b.icmp_unsigned("==", index, ir.Constant(Bytes.ll, [k] * 64))
+        entry = splat(b, b.extract_element(table, i32(k)), Bytes.ll)
+        result = b.select(here, entry, result)
+    return result
+
+
+def constant_table(values: list[int], offset: int) -> Any:
+    """Sixteen bytes, four times over; `offset` is added to each (modulo 256)."""
+    stored = [(v + offset) & 255 for v in values] * 4
+
+    @intrinsic
+    def table(context: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return ir.Constant(Bytes.ll, stored)
+
+        return Bytes(), generate
+
+    return table
+
+
+@intrinsic
+def look_up(context: Any, table: Any, index: Any) -> Any:
+    """table[index] in every byte; `table` are 16 entries, repeated four times."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return shuffle_bytes(b, *args)
+
+    return Bytes(Bytes, Bytes), generate

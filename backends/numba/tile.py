@@ -1,0 +1,299 @@
+"""A tile: 16 rows of the result for 1, 4 or 8 tokens at once, held in registers.
+
+A matrix is multiplied 16 rows at a time, so a token's share of the result is one vector.  Weights
+are the expensive part: once 64 bytes of them are loaded and unpacked, every token of the tile uses
+them.  `one()` makes the tile of decoding, where a step is as fast as weights come from memory;
+`eight()` that of prefill, where it is as fast as the multipliers are.
+
+A kernel is written once, for a tile of any width: it is given an empty tile, whose type says how
+many tokens it has, and the operations below unroll to that many vectors.  Each token's vector sees
+the same operations in the same order whatever the width.  That is why a token's result has the same
+bits alone and in any batch, without a kernel doing anything about it.
+
+The numbers of a tile's tokens lie next to each other in memory (`activations`): what each operation
+adds to token t comes from `address + 4 * t`.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from backends.numba.simd import (
+    DOT,
+    DOT_WIDE,
+    ISA,
+    LANES,
+    Bytes,
+    Floats,
+    Ints,
+    Vec,
+    at,
+    call,
+    f32,
+    i8,
+    i32,
+    i64,
+    splat,
+)  # fmt: skip
+
+
+class Tile(types.Type):
+    """As many vectors as there are tokens."""
+
+    def __init__(self, tokens: int, vec: Vec) -> None:
+        self.tokens, self.vec = tokens, vec
+        super().__init__(name=f"Tile{tokens}{vec.name}")
+
+    @property
+    def ll(self) -> Any:
+        return ir.ArrayType(self.vec.ll, self.tokens)
+
+    def of(self, vec: Vec) -> "Tile":
+        """A tile of another kind for the same tokens."""
+        return Tile(self.tokens, vec)
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Tile) -> None:
+        super().__init__(manager, kind, kind.ll)
+
+
+def each(b: Any, kind: Tile, make: Any) -> Any:
+    """A tile, vector by vector."""
+    tile = ir.Constant(kind.ll, ir.Undefined)
+    for t in range(kind.tokens):
+        tile = b.insert_value(tile, make(t), t)
+    return tile
+
+
+def number(b: Any, address: Any, t: int, element: Any) -> Any:
+    """Token t's number, in every lane."""
+    place = b.add(address, ir.Constant(i64, 4 * t))
+    loaded = b.load(at(b, place, element), align=4)
+    return splat(b, loaded, ir.VectorType(element, LANES))
+
+
+def empty(tokens: int) -> Any:
+    @intrinsic
+    def function(context: Any) -> Any:
+        kind = Tile(tokens, Floats)
+
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return ir.Constant(kind.ll, None)
+
+        return kind(), generate
+
+    return function
+
+
+one, four, eight = empty(1), empty(4), empty(8)
+
+
+@intrinsic
+def width(context: Any, tile: Any) -> Any:
+    """How many tokens a tile has."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(i64, tile.tokens)
+
+    return types.intp(tile), generate
+
+
+@intrinsic
+def floats_like(context: Any, tile: Any) -> Any:
+    """An empty tile of floats for the same tokens."""
+    kind = tile.of(Floats)
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(kind.ll, None)
+
+    return kind(tile), generate
+
+
+@intrinsic
+def ints_like(context: Any, tile: Any) -> Any:
+    """An empty tile of integers for the same tokens."""
+    kind = tile.of(Ints)
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(kind.ll, None)
+
+    return kind(tile), generate
+
+
+@intrinsic
+def less_offset(context: Any, tile: Any, address: Any, bits: Any) -> Any:
+    """Where a sum begins whose weights are stored 2**bits too large: at -2**bits * sum(x).
+
+    The address holds -sum(x); shifting costs less than multiplying.
+    """
+    kind = tile.of(Ints)
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        shift = splat(b, b.trunc(args[2], i32), Ints.ll)
+        return each(b, kind, lambda t: b.shl(number(b, args[1], t, i32), shift))
+
+    return kind(tile, types.intp, types.intp), generate
+
+
+def byte_dot(ways: Any) -> Any:
+    @intrinsic
+    def function(context: Any, tile: Any, weights: Any, address: Any) -> Any:
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            def token(t: int) -> Any:
+                x = b.bitcast(number(b, args[2], t, i32), Bytes.ll)
+                return ways[ISA](b, b.extract_value(args[0], t), args[1], x)
+
+            return each(b, tile, token)
+
+        return tile(tile, Bytes, types.intp), generate
+
+    return function
+
+
+dot4 = byte_dot(DOT)
+"""tile[t] += four weights times the four bytes of token t, in each row; weights are below 128."""
+
+dot4_wide = byte_dot(DOT_WIDE)
+"""The same for weights of eight bits (stored with `BYTE_OFFSET`)."""
+
+
+@intrinsic
+def add_scaled_ints(context: Any, tile: Any, sums: Any, scale: Any, address: Any) -> Any:
+    """tile[t] += sums[t] * (scale * scale of x[t]): from integers back to floats."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            both = b.fmul(args[2], number(b, args[3], t, f32))
+            value = b.sitofp(b.extract_value(args[1], t), Floats.ll)
+            return call(b, "llvm.fma.v16f32", Floats.ll, [value, both, b.extract_value(args[0], t)])
+
+        return each(b, tile, token)
+
+    return tile(tile, sums, Floats, types.intp), generate
+
+
+@intrinsic
+def weigh_ints(context: Any, tile: Any, sums: Any, scale: Any) -> Any:
+    """tile[t] += sums[t] * scale, all integers: the small scales inside a K block."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            product = b.mul(b.extract_value(args[1], t), args[2])
+            return b.add(b.extract_value(args[0], t), product)
+
+        return each(b, tile, token)
+
+    return tile(tile, sums, Ints), generate
+
+
+@intrinsic
+def weigh_numbers(context: Any, tile: Any, scale: Any, address: Any) -> Any:
+    """tile[t] += scale * x[t], all integers."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            product = b.mul(args[1], number(b, args[2], t, i32))
+            return b.add(b.extract_value(args[0], t), product)
+
+        return each(b, tile, token)
+
+    return tile(tile, Ints, types.intp), generate
+
+
+@intrinsic
+def add_products(context: Any, tile: Any, weights: Any, address: Any) -> Any:
+    """tile[t] += weights * x[t], fused: one column of a matrix."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            x = number(b, args[2], t, f32)
+            return call(b, "llvm.fma.v16f32", Floats.ll, [args[1], x, b.extract_value(args[0], t)])
+
+        return each(b, tile, token)
+
+    return tile(tile, Floats, types.intp), generate
+
+
+@intrinsic
+def add_products_apart(context: Any, tile: Any, weights: Any, address: Any, stride: Any) -> Any:
+    """The same, with the tokens' numbers `stride` bytes apart."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        place, vectors = args[2], []
+        for t in range(tile.tokens):
+            x = number(b, place, 0, f32)
+            old = b.extract_value(args[0], t)
+            vectors.append(call(b, "llvm.fma.v16f32", Floats.ll, [args[1], x, old]))
+            place = b.add(place, args[3])
+        return each(b, tile, lambda t: vectors[t])
+
+    return tile(tile, Floats, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_tiles(context: Any, tile: Any, other: Any) -> Any:
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return each(b, tile, lambda t: b.fadd(*(b.extract_value(a, t) for a in args)))
+
+    return tile(tile, tile), generate
+
+
+@intrinsic
+def add_scaled(context: Any, tile: Any, other: Any, scale: Any) -> Any:
+    """tile[t] += other[t] * scale, fused."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            x, y = b.extract_value(args[1], t), b.extract_value(args[0], t)
+            return call(b, "llvm.fma.v16f32", Floats.ll, [x, args[2], y])
+
+        return each(b, tile, token)
+
+    return tile(tile, tile, Floats), generate
+
+
+@intrinsic
+def store_tile(context: Any, tile: Any, address: Any, stride: Any) -> Any:
+    """Token t's 16 floats to `address + t * stride`."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        place = args[1]
+        for t in range(tile.tokens):
+            b.store(b.extract_value(args[0], t), at(b, place, Floats.ll), align=4)
+            place = b.add(place, args[2])
+        return context.get_dummy_value()
+
+    return types.void(tile, types.intp, types.intp), generate
+
+
+@intrinsic
+def load_tile(context: Any, tile: Any, address: Any, stride: Any) -> Any:
+    """The inverse of `store_tile`; `tile` only says how many tokens."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        places = [args[1]]
+        for _ in range(1, tile.tokens):
+            places.append(b.add(places[-1], args[2]))
+        return each(b, tile, lambda t: b.load(at(b, places[t], Floats.ll), align=4))
+
+    return tile(tile, types.intp, types.intp), generate
+
+
+@intrinsic
+def prefetch_weights(context: Any, tile: Any, address: Any) -> Any:
+    """Ask for weights that are needed soon: worth it where they come from memory, for one token."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        if tile.tokens == 1:
+            kind = ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32])
+            function = b.module.globals.get("llvm.prefetch.p0") or ir.Function(
+                b.module, kind, "llvm.prefetch.p0"
+            )
+            b.call(function, [at(b, args[1], i8), i32(0), i32(2), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(tile, types.intp), generate

@@ -1,0 +1,34 @@
+"""Compiling everything at once, for a machine that should not wait later."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from backends.numba import attention, pool, step
+from backends.numba.compile import Entry, directory, reports
+from backends.numba.formats import FORMATS, Format, format_of
+from backends.numba.kv import TYPES
+
+OnDone = Callable[[str, int, int], None]
+
+
+def entries(formats: Iterable[Format]) -> list[Entry]:
+    """Whatever a model in these formats may call."""
+    found = [pool.work, pool.publish, pool.lead, step.step, step.product, step.attend_alone]
+    for kind in TYPES:
+        found += attention.entries(kind)
+    for f in formats:
+        acts = ("none",) if f.quantised is None else ("none", "q8")
+        found += [f.multiplier(act, tokens) for act in acts for tokens in (1, 8)]
+        found += [f.row_reader()] + ([f.repacker()] if f.put is not None else [])
+    return found
+
+
+def warm_up(types: Sequence[str], on_done: OnDone) -> Path:
+    """Compile for some block types, or for all; returns where the code is kept."""
+    formats = {f.name: f for f in map(format_of, types)} if types else FORMATS
+    todo = entries(formats.values())
+    reports().clear()
+    for i, entry in enumerate(todo):
+        assert entry.address
+        on_done(entry.name, i + 1, len(todo))
+    return directory()

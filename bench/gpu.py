@@ -1,0 +1,326 @@
+"""The CUDA backend on this machine's GPU: build, conform, time, and write the record.
+
+    python -m bench.gpu --record golden/devices/h200.json      everything (about two minutes)
+    python -m bench.gpu --only models                          one part, printed
+    ncu --clock-control none -k regex:... python -m bench.gpu --profile     kernels, once each
+
+Times are medians of CUDA graph replays, between events, over several copies of the weights so that
+no cache holds them.  Weights are random bits; scales are small.  Figures of other engines are not
+measured here: docs/cuda.md sets them beside these.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+import cupy
+import numpy as np
+
+from backends.cupy import make_backend
+from backends.cupy.attention import Attention, Batch, Shape, put_plan, walk_work
+from backends.cupy.nvrtc import version as nvrtc_version
+from backends.cupy.record import SCHEMA, hashes
+from bench.gpu_models import MODELS, copies, model_times, random_tiles
+from bench.gpu_timing import eager_time_of, time_of
+from refimpl.kv.plan import Plan
+
+MODES = (("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0"))
+GEMV = (
+    *(("q8", f) for f in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL", "MXFP4", "Q4_K", "Q5_K", "Q6_K")),
+    ("half", "F16"),
+    ("half", "BF16"),
+    *(("none", f) for f in ("Q8_0", "Q4_K", "Q6_K", "F16", "F32")),
+)
+SHAPES = ((4096, 14336), (14336, 4096), (4096, 4096))
+DECODE = ((64, 4096), (1, 32768), (256, 1024), (1, 256), (1, 1024))
+READ = r"""extern "C" __global__ void read(const uint4* a, unsigned* out) {
+  long long i = (long long)blockIdx.x * 2048 + threadIdx.x; uint4 v[8]; unsigned s = 0;
+  for (int j = 0; j < 8; j++) v[j] = __ldcs(a + i + j * 256);
+  for (int j = 0; j < 8; j++) s ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+  if (s == 0x12345) *out = s; }"""
+
+
+def conform_one(mode: tuple[str, str], examples: int) -> dict[str, Any]:
+    """The suite in one mode, in a process of its own."""
+    from refimpl.oracle import conform
+
+    act, cache = mode
+    report = conform(make_backend(act=act, cache=cache), examples=examples)
+    rows = [
+        {"check": f"{r.level}/{r.check}", "cases": r.cases, "worst": r.worst, "verdict": r.verdict}
+        for r in report.rows
+    ]
+    return {"act": act, "cache": cache, "ok": report.ok, "rows": rows}
+
+
+def conformance(examples: int = 25) -> list[dict[str, Any]]:
+    with ProcessPoolExecutor(len(MODES), mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(conform_one, MODES, [examples] * len(MODES)))
+    for result in results:
+        failed = [row for row in result["rows"] if row["verdict"].startswith("FAILED")]
+        worst = max((row["worst"] or 0) for row in result["rows"])
+        say(
+            f"conform act={result['act']} cache={result['cache']}",
+            failed or f"{len(result['rows'])} checks, worst {worst:.2f} of a bound",
+        )
+    return results
+
+
+def greedy() -> list[dict[str, Any]]:
+    """The embedded models, greedily, against golden/tiny/greedy.json."""
+    from refimpl.model.load import load
+
+    cases = json.loads(Path("golden/tiny/greedy.json").read_text())["cases"]
+    results = []
+    for act, cache in (("none", "float32"), ("none", "float16")):
+        backend = make_backend(act=act, cache=cache)
+        for case in cases:
+            model = backend.load(load(f"refimpl/data/{case['model']}.gguf").model)
+            said = continue_greedily(backend, model, case["prompt"], len(case["tokens"]))
+            same = said == case["tokens"]
+            of = {"name": case["name"], "authority": case["authority"]}
+            results.append({**of, "act": act, "cache": cache, "same": same})
+            say(f"greedy {case['name']} cache={cache}", "same" if same else "DIFFERENT")
+    return results
+
+
+def continue_greedily(backend: Any, model: Any, prompt: list[int], most: int) -> list[int]:
+    cache = backend.new_cache(model.config, n_blocks=64, block_size=16)
+    tokens, done = list(prompt), 0
+    while len(tokens) < len(prompt) + most:
+        new = np.array(tokens[done:], np.int32)
+        places = np.arange(done, len(tokens), dtype=np.int32)
+        plan = Plan(
+            tokens=new,
+            positions=places,
+            slots=places,
+            block_size=16,
+            context_lens=np.array([len(tokens)], np.int32),
+            block_tables=np.arange(64, dtype=np.int32)[None],
+            seq_starts=np.array([0, len(new)], np.int32),
+            rows=np.array([len(new) - 1], np.int32),
+        )
+        logits = backend.host(backend.forward(model, plan, cache))
+        done = len(tokens)
+        tokens.append(int(logits[0].argmax()))
+    return tokens[len(prompt) :]
+
+
+def ceilings() -> dict[str, float]:
+    a, b = (cupy.empty(1 << 30, np.uint8) for _ in range(2))
+    out, read = cupy.zeros(1, np.uint32), cupy.RawKernel(READ, "read")
+    half = cupy.random.standard_normal((8192, 8192), dtype=np.float32).astype(np.float16)
+    product = cupy.empty_like(half)
+    grid = ((1 << 30) // 16 // 2048,)
+    read_us = time_of(
+        [lambda: read(grid, (256,), (a, out)), lambda: read(grid, (256,), (b, out))] * 5
+    )
+    matmul_us = eager_time_of(lambda: cupy.matmul(half, half, out=product))
+    found = {
+        "read GB/s": (1 << 30) / read_us / 1e3,
+        "cuBLAS f16 TFLOP/s": 2 * 8192**3 / matmul_us / 1e6,
+    }
+    say("ceilings", found)
+    return found
+
+
+def gemv(act: str, format: str, rows: int, columns: int, tokens: int = 1) -> dict[str, Any]:
+    ops = make_backend(act=act).ops
+    weights = copies(random_tiles(format, rows, columns), 4 if tokens == 1 else 2)
+    x = cupy.random.standard_normal((tokens, columns), dtype=np.float32)
+    y, prepared = cupy.empty((tokens, rows), np.float32), ops.prepared(x, weights[0])
+    launches = [partial(ops.launcher.linear, y, prepared, w) for w in weights * 5]
+    us = time_of(launches)
+    row = {
+        "act": act,
+        "format": format,
+        "rows": rows,
+        "columns": columns,
+        "tokens": tokens,
+        "us": us,
+        "GB/s": weights[0].file_bytes / us / 1e3,
+        "TFLOP/s": 2 * rows * columns * tokens / us / 1e6,
+    }
+    say(f"linear {act} {format} {rows} x {columns}, {tokens} tokens", row)
+    return row
+
+
+def linear() -> list[dict[str, Any]]:
+    rows = [gemv(act, f, *shape) for act, f in GEMV for shape in SHAPES]
+    for tokens in (8, 16, 64, 2048):
+        rows += [
+            gemv(act, f, 14336, 4096, tokens)
+            for act, f in (("q8", "Q8_0"), ("q8", "Q4_K"), ("half", "F16"))
+        ]
+    return rows
+
+
+def attention_setup(sequences: int, context: int, new: int) -> tuple[Callable[[], None], int]:
+    """The last `new` tokens of each sequence attend: 32 / 8 heads of 128, fp16, pages of 16."""
+    launcher = make_backend().launcher
+    shape = Shape(heads=32, kv_heads=8, dim=128, cache="float16", block_size=16)
+    blocks = context // 16
+    keys = cupy.random.standard_normal((sequences * blocks, 8, 16, 128), dtype=np.float32).astype(
+        np.float16
+    )
+    values = keys.copy()
+    tables = np.random.default_rng(0).permutation(sequences * blocks).astype(np.int32)
+    n = sequences * new
+    positions = np.tile(np.arange(context - new, context, dtype=np.int32), sequences)
+    plan = Plan(
+        tokens=positions,
+        positions=positions,
+        slots=positions,
+        block_size=16,
+        context_lens=np.full(sequences, context, np.int32),
+        block_tables=tables.reshape(sequences, blocks),
+        seq_starts=np.arange(0, n + 1, new, dtype=np.int32),
+        rows=positions[:1],
+    )
+    batch: Batch = put_plan(plan)
+    attention = Attention(launcher, shape, batch, walk_work(plan, shape))
+    q = cupy.random.standard_normal((n, 32, 128), dtype=np.float32)
+    out = cupy.empty_like(q)
+    return lambda: attention(out, q, keys, values, scale=128**-0.5), sequences * context * 4096
+
+
+def attention() -> list[dict[str, Any]]:
+    rows = []
+    for sequences, context in DECODE:
+        launch, n_bytes = attention_setup(sequences, context, 1)
+        us = time_of([launch] * 10)
+        rows.append(
+            {
+                "sequences": sequences,
+                "context": context,
+                "new": 1,
+                "us": us,
+                "GB/s": n_bytes / us / 1e3,
+            }
+        )
+        say(f"attention {sequences} x {context}, decoding", rows[-1])
+    launch, _ = attention_setup(1, 2048, 2048)
+    us = time_of([launch] * 3)
+    rows.append(
+        {
+            "sequences": 1,
+            "context": 2048,
+            "new": 2048,
+            "us": us,
+            "TFLOP/s": 2 * 2048**2 * 4096 / us / 1e6,
+        }
+    )
+    say("attention 1 x 2048, prefill", rows[-1])
+    return rows
+
+
+def models() -> list[dict[str, Any]]:
+    rows = []
+    for name in MODELS:
+        rows.append(model_times(name))
+        say(name, rows[-1])
+        cupy.get_default_memory_pool().free_all_blocks()
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    packages = {}
+    for name in ("cupy-cuda13x", "cupy-cuda12x", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "gpu": properties["name"].decode(),
+        "multiprocessors": properties["multiProcessorCount"],
+        "CUDA driver API": cupy.cuda.runtime.driverGetVersion(),
+        "CUDA runtime": cupy.cuda.runtime.runtimeGetVersion(),
+        "nvrtc": nvrtc_version(),
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def say(what: str, found: Any) -> None:
+    if isinstance(found, dict):
+        found = ", ".join(
+            f"{v:.4g} {k}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
+        )
+    click.echo(f"{what}: {found}")
+    sys.stdout.flush()
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "conformance": conformance,
+    "greedy": greedy,
+    "ceilings": ceilings,
+    "linear": linear,
+    "attention": attention,
+    "models": models,
+}
+
+
+def profile() -> None:
+    """The kernels worth a look, for ncu: a few launches each."""
+    for act, f, tokens in (
+        ("q8", "Q8_0", 1),
+        ("q8", "Q4_K", 1),
+        ("half", "F16", 1),
+        ("q8", "Q8_0", 64),
+        ("half", "F16", 64),
+        ("q8", "Q8_0", 2048),
+        ("half", "F16", 2048),
+    ):
+        ops = make_backend(act=act).ops
+        w = random_tiles(f, 14336, 4096)
+        x = cupy.ones((tokens, 4096), np.float32)
+        ops.launcher.linear(cupy.empty((tokens, 14336), np.float32), ops.prepared(x, w), w)
+    attention_setup(64, 4096, 1)[0]()
+    attention_setup(1, 2048, 2048)[0]()
+
+
+@click.command()
+@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@click.option("--only", type=click.Choice(tuple(PARTS)), multiple=True, help="These parts.")
+@click.option("--profile", "profiling", is_flag=True, help="Launch the main kernels, for ncu.")
+def main(record: Path | None, only: tuple[str, ...], profiling: bool) -> None:
+    """Everything there is to know about the CUDA backend on this GPU."""
+    if profiling:
+        profile()
+        return
+    chosen = only or tuple(PARTS)
+    found = {name: PARTS[name]() for name in PARTS if name in chosen}
+    found["cases"] = found.pop("greedy", [])
+    if record:
+        document = {
+            "schema": SCHEMA,
+            "date": date.today().isoformat(),
+            **machine(),
+            "kernels": hashes(),
+            **rounded(found),
+        }
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def rounded(x: Any) -> Any:
+    """Four digits of a measurement are more than it has."""
+    if isinstance(x, dict):
+        return {key: rounded(value) for key, value in x.items()}
+    if isinstance(x, list):
+        return [rounded(value) for value in x]
+    return float(f"{x:.4g}") if isinstance(x, float) else x
+
+
+if __name__ == "__main__":
+    main()

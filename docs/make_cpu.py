@@ -1,0 +1,121 @@
+"""Write docs/cpu.md from docs/cpu.json and docs/cpu-bench.json.
+
+    python bench/cpu_ladder.py --json docs/cpu.json
+    python bench/cpu.py --json docs/cpu-bench.json
+    python docs/make_cpu.py            rewrite the page
+    python docs/make_cpu.py --check    exit with status 1 if the page would change
+
+The prose is here, the figures come from the JSON; none is typed.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+
+PAGE = """# The CPU backend
+
+`--backend numba` runs models on the CPU with kernels written in Python and compiled by
+[Numba](https://numba.pydata.org). It multiplies GGUF's blocks as they are stored, keeps every bit
+the same under every schedule, and is compared with the reference by `refimpl conform --backend
+numba`.
+
+Compiled code is kept in the user's cache directory; `refimpl warmup` fills it in advance. `--act
+q8` quantises activations as llama.cpp does, `--cache-type float16` (or q8_0) halves the cache,
+`--threads` says how many cores; by default all this process may use.
+
+## The ladder
+
+What each idea is worth. An 8192 x 2048 matrix in Q8_0 times one token, one thread unless said
+otherwise; the best of many runs (`python bench/cpu_ladder.py`). Read the code from the bottom up,
+in the order of [the package's docstring](../backends/numba/__init__.py).
+
+{ladder}
+
+1. **Vectors as values** ([simd](../backends/numba/simd.py)). Numba compiles numbers; LLVM also
+   has vectors. Three vector types and some two dozen small functions make SIMD code readable: `(q
+   & 15) - 8` subtracts in 64 bytes at once. One function, `dot4`, differs between processors.
+2. **Interleaved rows** ([layout](../backends/numba/layout.py),
+   [legacy](../backends/numba/kernels/legacy.py)). A product ends in a sum, and sums across a
+   vector are slow. With 16 rows side by side each lane keeps a row of its own and nothing is ever
+   added across lanes.
+3. **Tiles** ([tile](../backends/numba/tile.py)). A kernel is written once, for a tile of tokens
+   of any width. One token: as fast as weights come from memory. Eight: each weight is unpacked
+   once for eight. Every token sees the same operations in the same order, so its bits do not
+   depend on its neighbours.
+4. **Products of bytes** ([activations](../backends/numba/activations.py)). With activations
+   quantised as well, four products and their sum are one instruction.
+5. **One compiled step** ([step](../backends/numba/step.py), [pool](../backends/numba/pool.py)).
+   Calling from Python costs more than a small layer. All layers are one function, run by all
+   threads side by side, which meet at barriers: first spinning, then giving way to others.
+6. **Huge pages** ([memory](../backends/numba/memory.py)). Fewer address translations, faster
+   reads.
+
+{step}
+
+## Beside llama.cpp
+
+{bench}
+"""
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def time(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
+
+
+def ladder(result: dict[str, Any]) -> str:
+    steps = result["product"]
+    first = steps[0]["seconds"]
+    rows = [[s["step"], time(s["seconds"]), f"{first / s['seconds']:.0f}"] for s in steps]
+    return table(["", "a token", "times faster"], rows)
+
+
+def step(result: dict[str, Any]) -> str:
+    rows = [[name, time(seconds)] for name, seconds in result["step"].items()]
+    return table(["One token of the embedded model", ""], rows)
+
+
+def bench(path: Path) -> str:
+    """The speeds beside llama.cpp, or how to measure them."""
+    if not path.exists():
+        return "Not measured here yet: `python bench/cpu.py --json docs/cpu-bench.json`."
+    models = json.loads(path.read_text())["models"]
+    rows = []
+    for model, found in models.items():
+        for name, row in found.items():
+            if isinstance(row, dict):
+                speeds = [f"{row['ours']:.1f}", f"{row['llama.cpp']:.1f}", f"{row['ratio']:.2f}"]
+                rows.append([f"{model}, {name}", *speeds])
+    text = (
+        "Tokens per second, both engines taking turns in one process (`python bench/cpu.py`);\n"
+        "random weights, activations quantised, keys and values in float16.\n\n"
+    )
+    return text + table(["", "here", "llama.cpp", "ratio"], rows)
+
+
+def page() -> str:
+    result = json.loads((DOCS / "cpu.json").read_text())
+    parts = {
+        "ladder": ladder(result),
+        "step": step(result),
+        "bench": bench(DOCS / "cpu-bench.json"),
+    }
+    return PAGE.format(**parts)
+
+
+def main() -> None:
+    target = DOCS / "cpu.md"
+    if "--check" in sys.argv:
+        sys.exit(target.read_text() != page())
+    target.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
