@@ -20,11 +20,13 @@ from backends.numba.program import compile_model
 from backends.numba.runtime import Runtime, check_places, check_plan, unfolded
 from backends.numba.warmup import warm_up
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
+from refimpl.errors import RefimplError
 from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 from refimpl.model.forward import Attend, Model, Tap, forward, untapped
 from refimpl.ops.reference import Act, Reference
+from refimpl.sampling import Draw, Sampled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,6 +138,11 @@ class NumbaBackend(Composed):
         attend_ = self.attend(cache, plan, model.config)
         ops = self.ops
         return forward(model, tokens, plan.positions, attend_, rows=plan.rows, ops=ops, tap=tap)
+
+    def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
+        from backends.numba.sample import choose
+
+        return choose(np.asarray(logits), draws)
 
     def warm_up(self, types: Sequence[str], on_done: Callable[[str, int, int], None]) -> Path:
         """Compile for some block types, or all; what `refimpl warmup` calls."""

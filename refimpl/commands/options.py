@@ -22,7 +22,7 @@ Command = Callable[..., None]
 
 DEFAULT_MODEL = "tiny"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-ACTS = ("none", "q8")
+ACTS = ("none", "q8", "half")
 CACHES = ("float32", "float16", "bfloat16", "q8_0")
 
 
@@ -62,7 +62,8 @@ def backend_options(command: Command) -> Command:
             type=click.Choice(ACTS),
             default="none",
             show_default=True,
-            help="q8: quantise activations before they meet quantised weights, as llama.cpp does.",
+            help="q8: quantise activations before they meet quantised weights, as llama.cpp does; "
+            "half (cupy): also round them to float16 before they meet float16 weights.",
         ),
         click.option(
             "--dtype",
@@ -174,6 +175,8 @@ def open_backend(options: dict[str, Any]) -> "Backend":
     name, dtype, act, cache, threads = (
         options.pop(key) for key in ("backend", "dtype", "act", "cache_type", "threads")
     )
+    if act == "half" and name in ("auto", "numpy", "numba"):
+        raise InputError("--act half is the GPU's: use --backend cupy")
     if name in ("auto", "numpy"):
         return ReferenceBackend(Reference(to=FORMATS[dtype], act=act, cache=cache))
     if dtype != "float32":

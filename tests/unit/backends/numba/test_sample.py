@@ -1,0 +1,68 @@
+"""Tokens chosen by compiled code are those that the definition chooses."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+pytest.importorskip("numba")
+from backends.numba.sample import choose, is_plain
+from refimpl import sampling
+from refimpl.errors import RefimplError
+from refimpl.sampling import Draw, SamplingParams
+
+PLAIN = st.builds(
+    SamplingParams,
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
+    top_k=st.sampled_from([0, 1, 3, 40]),
+    top_p=st.sampled_from([0.1, 0.9, 1.0]),
+    min_p=st.sampled_from([0.0, 0.05, 1.0]),
+    seed=st.integers(0, 2**32),
+)
+
+
+@st.composite
+def cases(draw):
+    n = draw(st.sampled_from([1, 5, 31, 33, 400]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    logits = (rng.standard_normal((2, n)) * draw(st.sampled_from([0.1, 3, 30]))).astype(np.float32)
+    if draw(st.booleans()):
+        logits = np.round(logits)  # ties
+    mask = None
+    if draw(st.booleans()):
+        bits = rng.random(-(-n // 32) * 32) < draw(st.sampled_from([0.1, 0.9]))
+        mask = np.packbits(bits, bitorder="little").view("<u4")
+    banned = frozenset(rng.integers(0, n, draw(st.integers(0, 2))).tolist())
+    return logits, [
+        Draw(row=row, params=draw(PLAIN), history=[1] * row, mask=mask, banned=banned)
+        for row in (1, 0)
+    ]
+
+
+@given(cases())
+def test_the_token_and_its_probability_are_the_definitions(case):
+    logits, draws = case
+    assert all(is_plain(one.params) for one in draws)
+    for wanted, got in zip(sampling.choose(logits, draws), choose(logits, draws), strict=True):
+        if isinstance(wanted, RefimplError):
+            assert type(got) is type(wanted) and str(got) == str(wanted)
+            continue
+        assert got.token == wanted.token
+        # Sums of 400 float64 terms and two logarithms: 400 units of 2**-53 are 5e-14.
+        assert got.logprob == pytest.approx(wanted.logprob, rel=1e-13, abs=1e-13)
+        assert got.drawn_logprob == pytest.approx(wanted.drawn_logprob, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_law_is_refused_in_the_definitions_words(bad):
+    logits = np.float32([[0, bad, 1]])
+    draws = [Draw(row=0, params=SamplingParams())]
+    (wanted,), (got,) = sampling.choose(logits, draws), choose(logits, draws)
+    assert isinstance(got, RefimplError) and str(got) == str(wanted)
+
+
+def test_other_filters_are_left_to_the_definition():
+    logits = np.random.default_rng(0).standard_normal((1, 50)).astype(np.float32)
+    params = SamplingParams(repetition_penalty=1.3, typical_p=0.5, logprobs=2, seed=4)
+    draws = [Draw(row=0, params=params, history=[3, 4])]
+    assert choose(logits, draws) == sampling.choose(logits, draws)
