@@ -77,7 +77,7 @@ def backend_options(command: Command) -> Command:
             default="auto",
             show_default=True,
             metavar="auto|numpy|numba|cupy|MODULE:FACTORY",
-            help="Who computes; numpy is the reference.",
+            help="Who computes; numpy is the reference, and good enough for small models.",
         ),
     ):
         command = option(command)
@@ -160,10 +160,22 @@ def open_model(options: dict[str, Any]) -> "tuple[Loaded, Backend]":
     from refimpl.model.load import load
 
     name, tokenizer, context = (options.pop(key) for key in ("model", "tokenizer", "context"))
+    path = find_model(name)
+    if options["backend"] == "auto":
+        options["backend"] = automatic(path)
     backend = open_backend(options)
     packed = backend.name != "numpy" or backend.reference.act != "none"
-    path = find_model(name)
     return load(path, context_length=context, tokenizer=tokenizer, packed=packed), backend
+
+
+def automatic(path: Path) -> str:
+    """NumPy for a small model, which it runs at once; compiled code, if it is there, for others."""
+    from importlib.util import find_spec
+
+    from refimpl.model.load import is_small, open_checkpoint
+
+    small = is_small(open_checkpoint(path))
+    return "numba" if not small and find_spec("numba") and "numba" in factories() else "numpy"
 
 
 def open_backend(options: dict[str, Any]) -> "Backend":

@@ -119,14 +119,17 @@ def build_model(
     tensors = checkpoint.tensors
     config = read_config(checkpoint, context_length)
     check_shapes(config, tensors)
-    n_weights = sum(int(np.prod(t.shape)) for t in tensors.values())
-    small = n_weights < WIDEN_BELOW and not packed
+    small = is_small(checkpoint) and not packed
     top, layers = split_layers(config, tensors)
     return Model(
         config=config,
         top={name: prepare(t.load(), small) for name, t in top.items()},
         layers=tuple({n: prepare(t.load(), small) for n, t in layer.items()} for layer in layers),
     )
+
+
+def is_small(checkpoint: Checkpoint) -> bool:
+    return sum(int(np.prod(t.shape)) for t in checkpoint.tensors.values()) < WIDEN_BELOW
 
 
 def read_config(checkpoint: Checkpoint, context_length: int | None = None) -> Config:

@@ -10,6 +10,7 @@
 
 import doctest
 import re
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from itertools import product
@@ -121,8 +122,23 @@ def call_test(node: str) -> None:
         return
     found = list(parameters(test, only))
     assert found, f"{node} has no such parameter"
-    for arguments in found:
-        test(**arguments)
+    with quickly(test):
+        for arguments in found:
+            test(**arguments)
+
+
+@contextmanager
+def quickly(test):
+    """A property test that some other test module has imported before keeps its own settings."""
+    before = getattr(test, "_hypothesis_internal_use_settings", None)
+    if before is not None:
+        n = max(QUICK.max_examples, before.max_examples)
+        test._hypothesis_internal_use_settings = settings(QUICK, max_examples=n)
+    try:
+        yield
+    finally:
+        if before is not None:
+            test._hypothesis_internal_use_settings = before
 
 
 def parameters(test, only):
