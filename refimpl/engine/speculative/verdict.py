@@ -29,6 +29,7 @@ from refimpl.sampling import (
     Logits,
     Sampled,
     SamplingParams,
+    TokenLogprob,
     law,
     log_softmax,
     logprobs,
@@ -86,7 +87,7 @@ def greatest(draft: Draft, draw_after: Callable[[int], Draw], rows: Rows) -> Dec
         draw = draw_after(node)
         raw = of_the_model(draw, rows)
         token = int(allowed(raw, draw).argmax())  # the lowest id on ties
-        return reported(raw, token, draw, drawn_logprob=0.0), child_with(draft, node, token)
+        return reported(raw, token, draw), child_with(draft, node, token)
 
     return decide
 
@@ -131,7 +132,8 @@ def judged(draft: Draft, draw_after: Callable[[int], Draw], rows: Rows) -> Decid
             [chance(accept_stream(c)) for c in range(len(children))],
             recover=chance(RESIDUAL_STREAM),
         )
-        sampled = reported(raw, token, draw, drawn_logprob=float(np.log(p[token])))
+        with np.errstate(divide="ignore"):  # removed tokens
+            sampled = reported(raw, token, draw, np.log(p))
         return sampled, None if child is None else children[child]
 
     return decide
@@ -152,8 +154,17 @@ def allowed(raw: Logits, draw: Draw) -> Logits:
     return left
 
 
-def reported(raw: Logits, token: int, draw: Draw, *, drawn_logprob: float) -> Sampled:
-    """As `refimpl.sampling.sample` reports its choice."""
-    top = () if draw.params.logprobs is None else logprobs(raw, draw.params.logprobs)
-    logprob = float(log_softmax(raw)[token])
-    return Sampled(token=token, logprob=logprob, drawn_logprob=drawn_logprob, top=top)
+def reported(raw: Logits, token: int, draw: Draw, drawn_from: Logits | None = None) -> Sampled:
+    """As `refimpl.sampling.sample` reports its choice.
+
+    `drawn_from` is the law after every filter; None: this token and no other.
+    """
+    k = draw.params.logprobs
+    only = () if not k else (TokenLogprob(token=token, logprob=0.0),)
+    return Sampled(
+        token=token,
+        logprob=float(log_softmax(raw)[token]),
+        drawn_logprob=0.0 if drawn_from is None else float(drawn_from[token]),
+        top=() if k is None else logprobs(raw, k),
+        drawn_top=only if k is None or drawn_from is None else logprobs(drawn_from, k),
+    )

@@ -8,6 +8,9 @@ from refimpl.engine.limits import Limits
 from refimpl.engine.llm import LLM
 from refimpl.engine.overlap import OverlappedEngine
 from refimpl.engine.policies import Priority
+from refimpl.engine.speculative.length import Fixed
+from refimpl.engine.speculative.ngram import NGram
+from refimpl.engine.speculative.speculator import Speculator
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError
 from refimpl.model.cache import attend_to_itself
@@ -215,3 +218,20 @@ class LetterDecoder:
 
     def flush(self):
         return ""
+
+
+@pytest.mark.parametrize("params", [{"temperature": 0.0}, {"top_k": 3, "seed": 3}])
+def test_guessing_reports_what_the_plain_loop_reports(params):
+    model = random_model("llama", seed=0)
+    params = SamplingParams(max_tokens=12, logprobs=2, **params)
+    plain, guessed = (
+        LLM(model, block_size=4, n_blocks=32, speculator=one).generate([1, 2, 3, 1, 2, 3], params)
+        for one in (None, Speculator(NGram(shortest=1), Fixed(3)))
+    )
+    assert guessed[0].completions[0].sampled == plain[0].completions[0].sampled
+    assert all(one.drawn_top for one in plain[0].completions[0].sampled)
+
+
+def test_the_overlapped_loop_does_not_speculate():
+    with pytest.raises(InputError, match="choose one"):
+        LLM(random_model("llama", seed=0), overlap=True, speculator=Speculator(NGram()))
