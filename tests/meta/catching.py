@@ -37,6 +37,7 @@ QUICK = settings(
     suppress_health_check=list(HealthCheck),
 )
 settings.register_profile("meta", QUICK)
+MACHINES = settings(QUICK, max_examples=500, stateful_step_count=30)  # they stop at the first bug
 EXAMPLES = 40
 
 
@@ -118,7 +119,7 @@ def call_test(node: str) -> None:
     path, name, only = re.fullmatch(r"(.+)\.py::(\w+)(?:\[(.+)\])?", node).groups()
     test = getattr(import_module(path.replace("/", ".")), name)
     if isinstance(test, type) and issubclass(test, RuleBasedStateMachine):
-        run_state_machine_as_test(test, settings=settings(QUICK, stateful_step_count=30))
+        run_state_machine_as_test(test, settings=MACHINES)
         return
     found = list(parameters(test, only))
     assert found, f"{node} has no such parameter"

@@ -116,7 +116,8 @@ MEMORY = [
         BLOCKS,
         "child.adopt(self.blocks[:n_full])",
         "child.adopt(self.blocks[: n_full - 1])",
-        MACHINE,
+        "tests/laws/test_memory_laws.py::test_law_22_n_samples_copy_a_partial_last_block"
+        "_n_minus_1_times",
     ),
     Mutant(
         "rejected_tokens_keep_their_block",
