@@ -47,6 +47,7 @@ class Llama:
             memory = self.api.llama_get_memory(self.context)
             for s, p in dict(zip(reversed(sequences), reversed(positions), strict=True)).items():
                 self.api.llama_memory_seq_rm(memory, s, p, -1)
+        self.rows = rows
         b = self.batch
         b.n_tokens = len(tokens)
         wanted = set(rows)
@@ -60,7 +61,7 @@ class Llama:
 
     def best(self, i: int = -1) -> int:
         """The most probable token of the i-th row that was asked for."""
-        logits = self.api.llama_get_logits_ith(self.context, -1 if i < 0 else i)
+        logits = self.api.llama_get_logits_ith(self.context, self.rows[i])  # by token, not by row
         return int(np.ctypeslib.as_array(logits, (self.vocab,)).argmax())
 
     def clear(self) -> None:
