@@ -86,7 +86,8 @@ def bench(path: Path) -> str:
     """The speeds beside llama.cpp, or how to measure them."""
     if not path.exists():
         return "Not measured here yet: `python bench/cpu.py --json docs/cpu-bench.json`."
-    models = json.loads(path.read_text())["models"]
+    result = json.loads(path.read_text())
+    models = result["models"]
     rows = []
     for model, found in models.items():
         for name, row in found.items():
@@ -97,7 +98,25 @@ def bench(path: Path) -> str:
         "Tokens per second, both engines taking turns in one process (`python bench/cpu.py`);\n"
         "random weights, activations quantised, keys and values in float16.\n\n"
     )
-    return text + table(["", "here", "llama.cpp", "ratio"], rows)
+    speeds_table = table(["", "here", "llama.cpp", "ratio"], rows)
+    return text + speeds_table + "\n\n" + table(["", "here", "llama.cpp"], around(result))
+
+
+def around(result: dict[str, Any]) -> list[list[str]]:
+    """What else a user notices: memory, waiting, and how well it shares the machine."""
+    file, small = result["memory and load"], result["embedded model"]
+    busy = result["beside a busy process"]
+    engines = ("ours", "llama.cpp")
+    return [
+        [
+            "1B Q8_0, peak memory / file",
+            *(f"{file[e]['peak MB'] / file['file MB']:.2f}" for e in engines),
+        ],
+        ["1B Q8_0, load", *(f"{file[e]['load s']:.2f} s" for e in engines)],
+        ["embedded model, tokens a second", *(f"{small[e]['tokens/s']:.0f}" for e in engines)],
+        ["embedded model, a whole process", *(f"{small[e]['wall s']:.2f} s" for e in engines)],
+        ["speed kept beside a busy process", *(f"{100 * busy[e]['kept']:.0f} %" for e in engines)],
+    ]
 
 
 def page() -> str:
