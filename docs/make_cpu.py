@@ -36,7 +36,8 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
 
 1. **Vectors as values** ([simd](../backends/numba/simd.py)). Numba compiles numbers; LLVM also
    has vectors. Three vector types and some two dozen small functions make SIMD code readable: `(q
-   & 15) - 8` subtracts in 64 bytes at once. One function, `dot4`, differs between processors.
+   & 15) - 8` subtracts in 64 bytes at once. One function,
+   `dot4`, [differs between processors](../backends/numba/processor.py).
 2. **Interleaved rows** ([layout](../backends/numba/layout.py),
    [legacy](../backends/numba/kernels/legacy.py)). A product ends in a sum, and sums across a
    vector are slow. With 16 rows side by side each lane keeps a row of its own and nothing is ever

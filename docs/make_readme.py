@@ -52,8 +52,8 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
         "__init__", "suite", "strategies", "comparison", "floor", "guards", "models",
     ],
     "backends/numba": [
-        "__init__", "simd", "tile", "kernels/legacy", "kernels/k", "matmul", "attention", "pool",
-        "step", "backend",
+        "__init__", "simd", "processor", "tile", "kernels/legacy", "kernels/k", "matmul",
+        "attention", "pool", "step", "backend",
     ],
 }  # fmt: skip
 

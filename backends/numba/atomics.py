@@ -12,7 +12,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from backends.numba.compile import jit
-from backends.numba.simd import X86, at, i32, i64
+from backends.numba.processor import X86
+from backends.numba.simd import at, i32, i64
 
 LINE = 64
 SPINS = 4000

@@ -20,23 +20,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from backends.numba.simd import (
-    DOT,
-    DOT_WIDE,
-    ISA,
-    LANES,
-    Bytes,
-    Floats,
-    Ints,
-    Vec,
-    at,
-    call,
-    f32,
-    i8,
-    i32,
-    i64,
-    splat,
-)  # fmt: skip
+from backends.numba.processor import DOT, DOT_WIDE, ISA
+from backends.numba.simd import LANES, Bytes, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
 
 
 class Tile(types.Type):

@@ -15,8 +15,8 @@ offset * sum(x), which is where the sum begins (`less_offset`).
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.processor import BYTE_OFFSET
 from backends.numba.simd import (
-    BYTE_OFFSET,
     as_ints,
     load_bytes,
     load_halves,
@@ -25,7 +25,7 @@ from backends.numba.simd import (
     store_int,
     store_short,
     to_floats,
-)  # fmt: skip
+)
 from backends.numba.tile import (
     add_products,
     add_scaled,

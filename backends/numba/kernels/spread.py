@@ -10,15 +10,8 @@ Layout of 16 rows and 32 columns: 2 x 16 scales, 2 x 16 minima (float32), then 8
 from typing import Any
 
 from backends.numba.compile import jit
-from backends.numba.simd import (
-    BYTE_OFFSET,
-    as_ints,
-    floats,
-    ints,
-    load_bytes,
-    load_floats,
-    to_floats,
-)
+from backends.numba.processor import BYTE_OFFSET
+from backends.numba.simd import as_ints, floats, ints, load_bytes, load_floats, to_floats
 from backends.numba.tile import (
     add_products,
     add_scaled,

@@ -10,9 +10,8 @@ from typing import Any
 
 from backends.numba.compile import jit
 from backends.numba.kernels.legacy import add_four_columns
+from backends.numba.processor import BYTE_OFFSET, constant_table, look_up
 from backends.numba.simd import (
-    BYTE_OFFSET,
-    constant_table,
     float_bits,
     ints,
     load_byte,
@@ -21,12 +20,11 @@ from backends.numba.simd import (
     load_int,
     load_short,
     load_unsigned_bytes,
-    look_up,
     store_byte,
     store_int,
     store_short,
     where_less,
-)  # fmt: skip
+)
 from backends.numba.tile import (
     add_scaled,
     add_scaled_ints,

@@ -13,7 +13,7 @@ import numpy as np
 
 def digests() -> dict[str, str]:
     """The bits of products with several block types, one token and eight."""
-    from backends.numba.simd import ISA
+    from backends.numba.processor import ISA
     from refimpl.formats.quants import block_type
     from tests.unit.backends.numba.specimens import COLUMNS, backend, matrix
 

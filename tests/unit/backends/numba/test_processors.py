@@ -43,13 +43,13 @@ def test_on_arm_four_products_of_bytes_are_one_instruction():
     import llvmlite.binding as llvm
     from llvmlite import ir
 
-    from backends.numba import simd
+    from backends.numba import processor, simd
 
     module = ir.Module()
     kinds = [simd.Ints.ll, simd.Bytes.ll, simd.Bytes.ll]
     function = ir.Function(module, ir.FunctionType(kinds[0], kinds), "dot")
     builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(simd.DOT["neon"](builder, *function.args))
+    builder.ret(processor.DOT["neon"](builder, *function.args))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")
