@@ -10,6 +10,8 @@ whole forward pass), `sample` (its last token); then the Python around it: `comp
 
 from typing import TYPE_CHECKING
 
+from refimpl.errors import UnsupportedError
+
 if TYPE_CHECKING:
     from backends.numba.backend import NumbaBackend
     from refimpl.ops.reference import Act
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 def make_backend(
     *, act: "Act" = "none", cache: str = "float32", threads: int | None = None
 ) -> "NumbaBackend":
-    """What `--backend numba` makes."""
+    """What `--backend numba` makes, or one line on what is missing."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        raise UnsupportedError(
+            'the numba backend needs Numba: pip install "refimpl[numba]"'
+        ) from None
     from backends.numba.backend import NumbaBackend
 
     return NumbaBackend(act=act, cache=cache, threads=threads)

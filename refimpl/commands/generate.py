@@ -234,7 +234,9 @@ def finish(
         for one in told:
             echo_json(as_object(loaded, one, params, clock))
     elif streamed:
-        click.echo()
+        (one,) = told
+        if one.text or not one.error or one.prompt is DEFAULT_PROMPT:  # a line was begun
+            click.echo()
     else:
         for one in told:
             click.echo(f"--- {one.prompt}" + (f" ({one.sample})" if one.sample else ""))

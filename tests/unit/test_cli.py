@@ -186,6 +186,7 @@ def test_chat_keeps_its_history(stories):
         (("generate", "-m", "hf:nonsense", "x"), "hf:ORG/REPO"),
         (("generate", "-m", "STORIES", "--backend", "abacus", "x"), "choose numpy, numba, cupy"),
         (("generate", "-m", "STORIES", "--backend", "json:loads", "x"), "json:loads"),
+        (("generate", "-m", "STORIES", "--regex", "(", "x"), "a group is not closed"),
         (("generate", "-m", "STORIES", "--top-p", "2", "x"), "top_p is 2.0"),
         (("generate", "-m", "STORIES", "--context", "4", "Once upon a time"), "shorten it"),
         (("convert", "STORIES", "out.bin"), "should end in .gguf"),
@@ -198,6 +199,7 @@ def test_an_error_is_one_line_and_exit_status_1(stories, args, words):
     assert result.exit_code == 1
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
     assert "Traceback" not in result.output
 
 
@@ -383,3 +385,10 @@ def test_a_hugging_face_folder_and_its_gguf_tell_the_same(folder, tmp_path):
     for type_name in ("F16", "BF16", "Q8_0", "Q4_0"):
         assert run("convert", folder, tmp_path / "o.gguf", "--type", type_name).exit_code == 0
         assert run("generate", "-m", tmp_path / "o.gguf", *args).exit_code == 0
+
+
+def test_a_backend_whose_library_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    result = run("generate", "--backend", "numba", "x")
+    assert result.exit_code == 1
+    assert 'pip install "refimpl[numba]"' in result.stderr and result.stderr.count("\n") == 1
