@@ -1,4 +1,9 @@
-"""The Numba backend: the contract of `refimpl.backend`, kept by compiled code."""
+"""The Numba backend: the contract of `refimpl.backend`, kept by compiled code.
+
+Weights stay quantised and are interleaved once, at load (`layout`).  A model whose family has a
+program runs as one compiled step (`runtime`); any other runs operation by operation (`ops`), with
+the same kernels.  Invariant: both give the same bits, for any batch, chunks, blocks and threads.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

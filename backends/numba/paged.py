@@ -1,4 +1,8 @@
-"""Attention over a cache, outside a fused step."""
+"""Attention over a cache, outside a fused step: the kernel of `attention`, called for one layer.
+
+The same code in the same order as inside a step, so that composed and fused models agree in every
+bit.  PagedAttention: Kwon et al. 2023, section 4.1; the definition is `refimpl.kv.paged`.
+"""
 
 from collections.abc import Mapping
 from typing import Any

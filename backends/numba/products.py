@@ -1,4 +1,8 @@
-"""One matrix times a batch, outside a fused step."""
+"""One matrix times a batch, outside a fused step: `step.product`, with buffers of its own.
+
+The same code in the same order as inside a step, so that composed and fused models agree in every
+bit.  What is computed: `refimpl.ops.tensor.linear`, or `linear_q8` where act="q8".
+"""
 
 import numpy as np
 from jaxtyping import Float32

@@ -5,7 +5,8 @@ nothing.  So from whole models on the yardstick is measured.  The reference is r
 result of every operation moved at random, as far as the backend's own bound for it allows (Monte
 Carlo arithmetic: Parker 1997).  The largest deviation of a row among `RUNS` runs is its floor.  A
 backend whose errors are random and as large as its bounds would leave it in one of RUNS + 1 rows;
-real ones use a tenth of their bounds.  A backend without bounds, the reference, has the floor 0.
+the share that a real one uses is in the table of `refimpl conform`.  A backend without bounds, the
+reference, has the floor 0.
 
 Every tap of `refimpl.model.forward` has its floor (L3), and the first over it is named; the logits
 have theirs (L4).  A top token that changes is no failure by itself: where the margin exceeds twice
