@@ -8,8 +8,8 @@ that made it looks inside; so are its arrays, which `put` and `host` carry to it
    (swapping to the host, tests that look inside).
 2. Operations, each with its meaning in `refimpl.ops`: the attribute `ops`, and `attend`, which is
    attention over a cache.  `bound` says how far a result may lie from the reference's.
-3. `forward`, a whole step, and `choose`, the tokens at its end.  Both may be fused, and must then
-   equal their composition.
+3. `forward`, a whole step, and `choose`, the tokens at its end; `decode_greedily`, several steps
+   in a row.  All may be fused, and must then equal their composition.
 
 A backend need not write all that: `Composed` makes every tier from operations on NumPy arrays, and
 a subclass replaces what it does better.  `examples/torch_backend.py` is a stranger's, in a few
@@ -98,8 +98,21 @@ class Backend(Protocol):
     ) -> Any:
         """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots."""
 
+    def decode_greedily(
+        self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
+    ) -> Int32[ndarray, "sequences n"]:
+        """The plan's step and n - 1 more; after each, every sequence's most probable token.
+
+        Of ids below `vocab_size`; of equals, the lowest.  What a draft model does: no filter, no
+        constraint, nobody to look on.  The plan's rows are the last token of each sequence, nothing
+        branches, and the block tables have room for n - 1 tokens more.
+        """
+
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         """A token for each draw, or why there is none (`refimpl.sampling.choose`)."""
+
+    def for_drafts(self) -> "Backend":
+        """Whoever computes a draft model: its guesses are checked, so it may round as it likes."""
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         """How far `ops.op(*args)` may lie from `reference.op(*args)`, component by component."""
@@ -165,8 +178,21 @@ class Composed:
         tokens = known_tokens(plan.tokens, drawn)
         return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
 
+    def decode_greedily(
+        self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
+    ) -> Int32[ndarray, "sequences n"]:
+        chosen: list[ndarray] = []
+        for _ in range(n):
+            plan = plan.after(chosen[-1]) if chosen else plan
+            logits = self.host(self.forward(model, plan, cache))[:, :vocab_size]
+            chosen.append(logits.argmax(axis=1).astype(np.int32))
+        return np.stack(chosen, axis=1)
+
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         return choose(self.host(logits), draws)
+
+    def for_drafts(self) -> Any:
+        return self
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         """The theorems of float32 in any order (`refimpl.ops.bounds`)."""

@@ -54,8 +54,9 @@ class NumbaBackend(Composed):
         threads: int | None = None,
         progress: Progress | None = None,
         fused: bool = True,
+        pool: Pool | None = None,
     ) -> None:
-        self.pool = Pool(threads)
+        self.pool = pool or Pool(threads)
         self.act, self.kind, self.fused, self.progress = act, cache, fused, progress
         super().__init__(
             Operations(pool=self.pool, act=act),
@@ -144,10 +145,24 @@ class NumbaBackend(Composed):
         ops = self.ops
         return forward(model, tokens, plan.positions, attend_, rows=plan.rows, ops=ops, tap=tap)
 
+    def decode_greedily(
+        self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
+    ) -> Int32[ndarray, "sequences n"]:
+        """In one call, if the family has a program."""
+        runtime = getattr(model, "runtime", None)
+        if runtime is None:
+            return super().decode_greedily(model, plan, cache, n, vocab_size)
+        check_plan(plan, plan.tokens, model.config.vocab_size, cache, n_steps=n)
+        return np.asarray(runtime.decode_greedily(plan, cache, n, vocab_size))
+
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         from backends.numba.sample import choose
 
         return choose(np.asarray(logits), draws)
+
+    def for_drafts(self) -> "NumbaBackend":
+        """Activations in bytes, which is faster; the same threads, since both take turns."""
+        return NumbaBackend(act="q8", cache=self.kind, fused=self.fused, pool=self.pool)
 
     def warm_up(self, types: Sequence[str], on_done: Callable[[str, int, int], None]) -> Path:
         """Compile for some block types, or all; what `refimpl warmup` calls."""

@@ -56,8 +56,12 @@ MODEL = struct(
     attn_scale=np.float64, attn_cap=np.float64, logit_cap=np.float64,
 )  # fmt: skip
 
-STEP = struct("model layer barrier logits logits_bytes", cache=CACHE, plan=PLAN, buffers=BUFFERS)
-"""`layer` is for a job that is one layer's attention alone."""
+STEP = struct(
+    "model layer barrier logits logits_bytes n_steps vocab chosen",
+    cache=CACHE, plan=PLAN, buffers=BUFFERS,
+)  # fmt: skip
+"""`layer` is for a job that is one layer's attention alone; the three after the logits are for one
+that is several steps: how many, the ids that may be chosen, and where to write them (int32)."""
 
 PRODUCT = struct("barrier n x x_bytes y y_bytes", matrix=MATRIX, buffers=BUFFERS)
 """One matrix times n rows."""

@@ -17,7 +17,7 @@ from backends.numba.memory import huge
 from backends.numba.pool import Pool
 from backends.numba.program import Program
 from backends.numba.records import BUFFERS, PLAN, STEP
-from backends.numba.step import step
+from backends.numba.step import greedy_steps, step
 from refimpl.errors import InputError
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
@@ -76,12 +76,12 @@ class Buffers:
 
 
 def plan_record(plan: Plan, tokens: Int32[ndarray, " tokens"]) -> tuple[ndarray, list[ndarray]]:
-    """The plan as addresses, and the arrays behind them."""
+    """The plan as addresses, and the arrays behind them: copies, which `greedy_steps` changes."""
     arrays = {
         "tokens": tokens, "positions": plan.positions, "slots": plan.slots,
         "starts": plan.seq_starts, "tables": plan.block_tables, "rows": plan.rows,
     }  # fmt: skip
-    kept = {name: np.ascontiguousarray(x, np.int32) for name, x in arrays.items()}
+    kept = {name: np.array(x, np.int32, order="C") for name, x in arrays.items()}
     record = np.zeros((), PLAN)
     for name, x in kept.items():
         record[name] = x.ctypes.data
@@ -91,15 +91,17 @@ def plan_record(plan: Plan, tokens: Int32[ndarray, " tokens"]) -> tuple[ndarray,
     return record, list(kept.values())
 
 
-def check_plan(plan: Plan, tokens: ndarray, vocab_size: int, cache: Cache) -> None:
+def check_plan(
+    plan: Plan, tokens: ndarray, vocab_size: int, cache: Cache, *, n_steps: int = 1
+) -> None:
     """Compiled code does not look where it writes: look here."""
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
         raise InputError(f"token ids must lie in 0 .. {vocab_size - 1}")
-    check_places(plan, cache)
+    check_places(plan, cache, n_steps=n_steps)
 
 
-def check_places(plan: Plan, cache: Cache) -> None:
-    """Slots, tables and rows: that they exist."""
+def check_places(plan: Plan, cache: Cache, *, n_steps: int = 1) -> None:
+    """Slots, tables and rows: that they exist, also for the steps to come."""
     n = len(plan.slots)
     if n and not 0 <= plan.slots.min() <= plan.slots.max() < cache.n_slots:
         raise InputError(f"a slot lies outside the cache's {cache.n_slots}")
@@ -109,6 +111,7 @@ def check_places(plan: Plan, cache: Cache) -> None:
     if n and (plan.positions.min() < 0 or (counts < 1).any() or counts.sum() != n):
         raise InputError("positions begin at 0, and every sequence of a plan has tokens")
     last = np.maximum.reduceat(plan.positions, plan.seq_starts[:-1]) if n else counts
+    last = last + (n_steps - 1)
     needed = np.arange(plan.block_tables.shape[1]) <= last[:, None] // plan.block_size
     named = plan.block_tables[needed]
     wide_enough = not n or last.max() // plan.block_size < plan.block_tables.shape[1]
@@ -160,8 +163,29 @@ class Runtime:
 
     def run(self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache) -> Logits:
         """One step; the caller has checked the plan."""
+        logits, kept = self.prepare(plan, tokens, cache)
+        self.pool.run(step, self.record.ctypes.data)
+        del kept
+        return logits[: len(plan.rows), : self.program.config.vocab_size]
+
+    def decode_greedily(
+        self, plan: Plan, cache: Cache, n: int, vocab_size: int
+    ) -> Int32[ndarray, "sequences n"]:
+        """n steps; the caller has checked that there is room for all of them."""
+        chosen = np.empty((len(plan.context_lens), n), np.int32)
+        _, kept = self.prepare(plan, plan.tokens, cache, n_steps=n)
+        record: Any = self.record[0]
+        record["n_steps"], record["vocab"], record["chosen"] = n, vocab_size, chosen.ctypes.data
+        self.pool.run(greedy_steps, self.record.ctypes.data)
+        del kept
+        return chosen
+
+    def prepare(
+        self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache, *, n_steps: int = 1
+    ) -> tuple[Logits, list[ndarray]]:
+        """Fill the record; what it points to and nobody else keeps is returned."""
         c = self.program.config
-        self.program.reach(int(plan.positions.max()))
+        self.program.reach(int(plan.positions.max()) + n_steps - 1)
         record: Any = self.record[0]
         if self.buffers is None or self.buffers.tokens < len(tokens):
             self.buffers = Buffers.for_model(
@@ -173,6 +197,4 @@ class Runtime:
         record["cache"] = cache.record
         record["model"], record["barrier"] = self.program.table.ctypes.data, self.pool.board
         record["logits"], record["logits_bytes"] = logits.ctypes.data, logits.strides[0]
-        self.pool.run(step, self.record.ctypes.data)
-        del kept
-        return logits[: len(plan.rows), : c.vocab_size]
+        return logits, kept

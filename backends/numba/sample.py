@@ -123,7 +123,7 @@ def compiled(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
     mask = EVERYTHING if draw.mask is None else draw.mask
     if mask.size and 32 * mask.size < row.size:  # a token beyond the mask is not allowed
         return attempt(logits, draw)
-    chance = uniform(p.seed, draw.sample, len(draw.history))
+    chance = uniform(p.seed, draw.sample, len(draw.history)) if p.temperature else 0.0
     token, logprob, drawn = pick(
         np.ascontiguousarray(row), mask, float(p.temperature), p.top_k, float(p.top_p),
         float(p.min_p), chance,

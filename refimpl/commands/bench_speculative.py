@@ -105,7 +105,7 @@ def with_draft(
 
     def make() -> Speculator:
         n_blocks = 2 + target.model.config.context_length // 16
-        proposer = DraftModel(drafter.model, target.backend, n_blocks=n_blocks, **how)
+        proposer = DraftModel(drafter.model, target.backend.for_drafts(), n_blocks=n_blocks, **how)
         length = Fixed(k) if cost is None else Adaptive(most=2 * k, cost=cost)
         return Speculator(proposer, length)
 

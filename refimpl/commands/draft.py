@@ -56,7 +56,7 @@ def take_speculator(
 
     drafter = load_drafter(name, loaded, backend)
     n_blocks = default_blocks(drafter.config, 16)
-    return Speculator(DraftModel(drafter.model, backend, n_blocks=n_blocks), Fixed(n))
+    return Speculator(DraftModel(drafter.model, backend.for_drafts(), n_blocks=n_blocks), Fixed(n))
 
 
 def load_drafter(name: str, loaded: "Loaded", backend: "Backend") -> "Loaded":

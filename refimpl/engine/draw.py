@@ -22,8 +22,6 @@ from refimpl.engine.runner import Logits
 from refimpl.engine.speculative.verdict import (
     after,
     compared,
-    greatest,
-    is_greatest,
     judged,
     walk,
 )
@@ -84,21 +82,26 @@ def verified(
             return draw
         return replace(draw, mask=mask_after(request, draw.history))
 
-    def choose(one: Draw) -> Sampled:
-        [result] = chosen(backend, array, Task(draws=[one]))
-        if isinstance(result, RefimplError):
-            raise result
-        return result
+    def choose(node: int) -> Sampled:
+        return sure(chosen(backend, array, Task(draws=[draw_after(node)]))[0])
 
     if draft.laws is not None:
         decide = judged(draft, draw_after, backend.host(array))
-    elif is_greatest(request.params):
-        decide = greatest(draft, draw_after, backend.host(array))
-    else:
-        decide = compared(draft, draw_after, choose)
+    elif request.guide is None and draft.parents is None:
+        draws = [draw_after(node) for node in range(-1, len(draft))]
+        at_once = chosen(backend, array, Task(draws=draws))
+        decide = compared(draft, lambda node: sure(at_once[node + 1]))
+    else:  # draws beside the path are many, or dear
+        decide = compared(draft, choose)
     outcome = walk(decide)
     outcome.sampled = [named(request, result) for result in outcome.sampled]
     return outcome
+
+
+def sure(result: Sampled | RefimplError) -> Sampled:
+    if isinstance(result, RefimplError):
+        raise result
+    return result
 
 
 def scored(share: Share, array: object, first: int, backend: Backend) -> Outcome:

@@ -77,6 +77,18 @@ class Runner:
         places = [(0, first, stop) for first, stop in pairwise(ends)]
         return Logits(arrays=[logits], places=[*places])
 
+    def decode_greedily(self, plan: Plan, n: int, vocab_size: int) -> list[list[int] | None]:
+        """For each sequence of the plan its n next tokens, or None if that failed."""
+        try:
+            chosen = self.backend.decode_greedily(self.model, plan, self.cache, n, vocab_size)
+        except Exception:  # a backend may raise anything
+            n_sequences = len(plan.context_lens)
+            if n_sequences == 1:
+                return [None]
+            alone = [plan.alone(s) for s in range(n_sequences)]
+            return [self.decode_greedily(one, n, vocab_size)[0] for one in alone]
+        return [*chosen.tolist()]
+
 
 def joined(parts: list[Logits]) -> Logits:
     """The results of plans that were computed one by one, as one."""

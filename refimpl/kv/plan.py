@@ -89,6 +89,21 @@ class Plan:
             tree_parents=None if self.tree_parents is None else self.tree_parents[mine],
         )
 
+    def after(self, chosen: Int32[ndarray, " sequences"]) -> "Plan":
+        """One token more for every sequence; its table has room for it already."""
+        n, where = len(chosen), self.context_lens // self.block_size
+        blocks = self.block_tables[np.arange(n), where]
+        return Plan(
+            tokens=chosen,
+            positions=self.context_lens,
+            slots=blocks * np.int32(self.block_size) + self.context_lens % self.block_size,
+            context_lens=self.context_lens + np.int32(1),
+            block_tables=self.block_tables,
+            seq_starts=np.arange(n + 1, dtype=np.int32),
+            rows=np.arange(n, dtype=np.int32),
+            block_size=self.block_size,
+        )
+
     def sequences(self) -> Iterator[tuple[slice, Int32[ndarray, " context"]]]:
         """For each run of tokens that see the same: which they are, and the slots of what they see.
 

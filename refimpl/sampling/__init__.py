@@ -4,8 +4,8 @@ Read in this order: `params` (what a user can ask for), `probability` (logits, t
 for, one choice), `penalties` and `dry` (what was already said), `truncate` and `xtc` (which tokens
 may be said), `chain` (the order in which all of that happens), `philox` (where chance comes from),
 `mirostat` (a cut-off that follows the text), `alternatives` (what else was likely), `mask` (what
-a constraint allows), `choose` (one step, from a row of logits to `Sampled`), `draws` (all of a
-step's).
+a constraint allows), `choose` (one step, from a row of logits to `Sampled`), `greedy` (its
+shortcut), `draws` (all of a step's).
 
 Three rules hold throughout.  A filter is a pure function, float64 logits in, float64 logits out;
 -inf means removed.  Ties go to the lowest token id.  Chance is an argument: nothing here draws it

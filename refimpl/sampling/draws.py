@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from refimpl.errors import RefimplError
 from refimpl.sampling.choose import Sampled, sample_at
+from refimpl.sampling.greedy import greatest, is_greatest
 from refimpl.sampling.mask import Mask
 from refimpl.sampling.params import SamplingParams
 
@@ -46,6 +47,8 @@ def choose(
 def attempt(logits: Float[ndarray, "rows vocab"], draw: Draw) -> Sampled | RefimplError:
     row = without(logits[draw.row, : draw.vocab_size], draw.banned)
     try:
+        if is_greatest(draw.params):
+            return greatest(row, draw.params, draw.mask)
         return sample_at(
             row, draw.params, draw.history, request=draw.sample, mu=draw.mu, mask=draw.mask
         )

@@ -23,6 +23,8 @@ are drawn too; the others are the next most probable tokens.
 
 The chain stands first, so that where it is right its keys and values lie where they belong.
 
+Greedy chains without siblings need nobody to look on: the backend makes them in one call.
+
 A pool that is full makes no guess; it never waits.
 
 >>> from refimpl.backend import ReferenceBackend
@@ -51,7 +53,6 @@ from refimpl.engine.request import Request
 from refimpl.engine.runner import Runner
 from refimpl.engine.speculative.proposer import Ask, is_gone
 from refimpl.engine.speculative.small_plan import small_plan
-from refimpl.engine.speculative.verdict import is_greatest
 from refimpl.engine.step import Share
 from refimpl.errors import InputError, RefimplError
 from refimpl.kv.blocks import BlockPool
@@ -59,6 +60,7 @@ from refimpl.kv.lease import Memory
 from refimpl.kv.radix import common_prefix
 from refimpl.model.forward import Model
 from refimpl.sampling import Logits, law, sample_at, uniform
+from refimpl.sampling.greedy import is_greatest
 from refimpl.sampling.probability import Probabilities
 from refimpl.sampling.verify import Draft, draft_stream, pick_from
 
@@ -113,11 +115,52 @@ class DraftModel:
 
     def propose(self, asks: Sequence[Ask]) -> list[Draft | None]:
         guesses = [Guesses(ask=ask, shadow=self.shadow_of(ask.request)) for ask in asks]
-        going = [one for one in guesses if one.ask.n > 0 and self.catch_up(one)]
+        ready = [one for one in guesses if one.ask.n > 0 and self.catch_up(one)]
+        self.run_ahead([one for one in ready if self.is_greedy(one)])
+        going = [one for one in ready if not self.is_greedy(one)]
         while going:
             rows = self.run([(one.shadow, one.shadow.n_to_compute) for one in going])
             going = [one for one, row in zip(going, rows, strict=True) if self.extend(one, row)]
         return [one.draft(self.honest) if one.chain else None for one in guesses]
+
+    def is_greedy(self, one: Guesses) -> bool:
+        return not (self.honest or self.siblings) and is_greatest(one.ask.request.params)
+
+    def run_ahead(self, going: list[Guesses]) -> None:
+        """Greedy chains, as many tokens at once as all of them have room for."""
+        while going:
+            n = self.n_at_once(going)
+            shares = []
+            for one in going:
+                one.shadow.lease.grow(n - 1)
+                shares.append(next_share(one.shadow, one.shadow.n_to_compute))
+            vocab_size = min(self.vocab_size(one.ask.request) for one in going)
+            chosen = self.runner.decode_greedily(small_plan(shares), n, vocab_size)
+            going = [one for one, new in zip(going, chosen, strict=True) if self.take(one, new)]
+
+    def n_at_once(self, going: list[Guesses]) -> int:
+        """The most tokens, at least the one there is room for, that each can have now."""
+        pool = self.memory.pool
+        most = min(one.ask.n - len(one.chain) for one in going)
+        most = min(most, *(self.context_length - len(one.shadow.tokens) + 1 for one in going))
+        tables = [one.shadow.lease.table for one in going]
+        while most > 1 and pool.n_free < sum(
+            pool.blocks_for(table.n_tokens + most - 1) - len(table.blocks) for table in tables
+        ):
+            most -= 1
+        return most
+
+    def take(self, one: Guesses, tokens: list[int] | None) -> bool:
+        """Guesses that the backend made in a row; False if these were the last."""
+        if tokens is None:
+            return False
+        one.chain += tokens
+        one.shadow.tokens += tokens
+        one.shadow.n_computed += len(tokens) - 1
+        return len(one.chain) < one.ask.n and self.take_room(one.shadow, 1)
+
+    def vocab_size(self, request: Request) -> int:
+        return request.vocab_size or self.runner.model.config.vocab_size
 
     def catch_up(self, one: Guesses) -> bool:
         """Forget what was refused, and what is new is to compute; a long text in chunks."""
@@ -149,10 +192,7 @@ class DraftModel:
 
     def run(self, work: list[tuple[Request, int]]) -> list[Row | None]:
         """The next n tokens of some shadows; the logits after them, or None where that failed."""
-        shares = []
-        for shadow, n in work:
-            shares.append(Share(shadow, shadow.n_computed, n, (shadow,)))
-            shadow.n_computed += n
+        shares = [next_share(shadow, n) for shadow, n in work]
         logits = self.runner.forward(small_plan(shares))
         arrays = [self.runner.backend.host(array) for array in logits.arrays]
         return [
@@ -205,3 +245,10 @@ class DraftModel:
     def forget_the_gone(self) -> None:
         for request in [request for request in self.shadows if is_gone(request)]:
             self.shadows.pop(request).lease.close()
+
+
+def next_share(shadow: Request, n: int) -> Share:
+    """Its next n tokens, which count as computed from now on."""
+    share = Share(shadow, shadow.n_computed, n, (shadow,))
+    shadow.n_computed += n
+    return share

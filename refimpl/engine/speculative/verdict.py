@@ -1,10 +1,9 @@
 """What a step makes of a draft: down its tokens as long as they are right, and one token further.
 
 After the last known token, and after every right guess, one draw decides: which guess comes next,
-if any, or which other token.  Draws beside the path are never made.  There are three ways to draw,
-and all but the last give what the plain loop would:
+if any, or which other token.  There are two ways to draw, and the first gives what the plain loop
+would:
 
-    greatest    greedy, with neutral penalties: the greatest logit, found at once
     compared    the request's own draw, by the backend
     judged      accept or recover, where the draft says from which laws it was drawn
 
@@ -28,8 +27,6 @@ from refimpl.sampling import (
     Draw,
     Logits,
     Sampled,
-    SamplingParams,
-    TokenLogprob,
     law,
     log_softmax,
     logprobs,
@@ -37,8 +34,7 @@ from refimpl.sampling import (
     uniform,
 )
 from refimpl.sampling.draws import without
-from refimpl.sampling.mask import masked
-from refimpl.sampling.probability import below_max
+from refimpl.sampling.greedy import allowed
 from refimpl.sampling.verify import (
     RESIDUAL_STREAM,
     Draft,
@@ -80,32 +76,11 @@ def after(draft: Draft, node: int, last: Draw, *, free_at: int = 0) -> Draw:
     return replace(last, row=last.row + 1 + node, history=history, banned=banned)
 
 
-def greatest(draft: Draft, draw_after: Callable[[int], Draw], rows: Rows) -> Decide:
-    """For parameters that `is_greatest`: no filter, no number."""
+def compared(draft: Draft, choose: Callable[[int], Sampled]) -> Decide:
+    """A guess is right if it is the token drawn; `choose` draws the one after a node."""
 
     def decide(node: int) -> tuple[Sampled, int | None]:
-        draw = draw_after(node)
-        raw = of_the_model(draw, rows)
-        token = int(allowed(raw, draw).argmax())  # the lowest id on ties
-        return reported(raw, token, draw), child_with(draft, node, token)
-
-    return decide
-
-
-def is_greatest(params: SamplingParams) -> bool:
-    """Is a draw under these parameters just the greatest logit?"""
-    neutral = not (params.frequency_penalty or params.presence_penalty or params.dry_multiplier)
-    penalised = not neutral or params.repetition_penalty != 1
-    return params.temperature == 0 and not (penalised or params.logit_bias or params.mirostat)
-
-
-def compared(
-    draft: Draft, draw_after: Callable[[int], Draw], choose: Callable[[Draw], Sampled]
-) -> Decide:
-    """A guess is right if it is the token drawn."""
-
-    def decide(node: int) -> tuple[Sampled, int | None]:
-        sampled = choose(draw_after(node))
+        sampled = choose(node)
         return sampled, child_with(draft, node, sampled.token)
 
     return decide
@@ -125,7 +100,7 @@ def judged(draft: Draft, draw_after: Callable[[int], Draw], rows: Rows) -> Decid
         def chance(stream: int) -> float:
             return uniform(params.seed, draw.sample, len(draw.history), stream)
 
-        p = law(allowed(raw, draw), params, draw.history)
+        p = law(allowed(raw, draw.mask), params, draw.history)
         child, token = judge(
             p,
             [(draft.tokens[i], laws[i]) for i in children],
@@ -145,26 +120,13 @@ def of_the_model(draw: Draw, rows: Rows) -> Logits:
     return without(row, draw.banned)
 
 
-def allowed(raw: Logits, draw: Draw) -> Logits:
-    """What a constraint leaves of them, if there is one; an error if that is nothing."""
-    if draw.mask is None:
-        return raw
-    left = masked(raw, draw.mask)
-    below_max(left)
-    return left
-
-
-def reported(raw: Logits, token: int, draw: Draw, drawn_from: Logits | None = None) -> Sampled:
-    """As `refimpl.sampling.sample` reports its choice.
-
-    `drawn_from` is the law after every filter; None: this token and no other.
-    """
+def reported(raw: Logits, token: int, draw: Draw, drawn_from: Logits) -> Sampled:
+    """As `refimpl.sampling.sample` reports its choice from the law after every filter."""
     k = draw.params.logprobs
-    only = () if not k else (TokenLogprob(token=token, logprob=0.0),)
     return Sampled(
         token=token,
         logprob=float(log_softmax(raw)[token]),
-        drawn_logprob=0.0 if drawn_from is None else float(drawn_from[token]),
+        drawn_logprob=float(drawn_from[token]),
         top=() if k is None else logprobs(raw, k),
-        drawn_top=only if k is None or drawn_from is None else logprobs(drawn_from, k),
+        drawn_top=() if k is None else logprobs(drawn_from, k),
     )

@@ -26,7 +26,6 @@ from refimpl.engine.speculative.proposer import Ask, Recital
 from refimpl.engine.speculative.small_plan import small_plan
 from refimpl.engine.speculative.speculator import Speculator
 from refimpl.engine.speculative.suffix import SuffixAutomaton
-from refimpl.engine.speculative.verdict import is_greatest
 from refimpl.engine.step import Share, Step
 from refimpl.engine.text import TextStream
 from refimpl.errors import InputError
@@ -35,7 +34,7 @@ from refimpl.grammar.masks import Vocabulary
 from refimpl.kv.blocks import BlockPool
 from refimpl.kv.lease import Memory
 from refimpl.oracle.models import random_model
-from refimpl.sampling import SamplingParams, sample_at
+from refimpl.sampling import SamplingParams
 from refimpl.sampling.draws import Draw
 from refimpl.sampling.verify import Draft
 
@@ -142,8 +141,10 @@ def test_the_target_as_its_own_draft_is_always_right():
 def test_a_draft_model_computes_a_token_once():
     """Catching up joins the first guess; what was right is not computed again."""
     drafter = DraftModel(random_model("llama", seed=0), ReferenceBackend(), n_blocks=20)
-    seen, forward = [], drafter.runner.forward
-    drafter.runner.forward = lambda plan: seen.append(len(plan.tokens)) or forward(plan)
+    seen, forward = [], drafter.runner.backend.forward
+    drafter.runner.backend.forward = lambda model, plan, *rest: (
+        seen.append(len(plan.tokens)) or forward(model, plan, *rest)
+    )
     request = running(PROMPT)
     [draft] = drafter.propose([Ask(request, 3)])
     assert seen == [3, 1, 1]
@@ -471,29 +472,6 @@ def test_small_plan_equals_build_plan(lengths, block_size, data):
     small.check()
     for name, value in vars(plan).items():
         assert np.array_equal(getattr(small, name), value), name
-
-
-PARAMS = st.builds(
-    SamplingParams,
-    temperature=st.sampled_from([0.0, 1.0]),
-    top_k=st.integers(0, 3),
-    top_p=st.sampled_from([0.5, 1.0]),
-    min_p=st.sampled_from([0.0, 0.3]),
-    typical_p=st.sampled_from([0.4, 1.0]),
-    top_n_sigma=st.sampled_from([-1.0, 0.5]),
-    xtc_probability=st.sampled_from([0.0, 1.0]),
-    repetition_penalty=st.sampled_from([1.0, 1.5]),
-    presence_penalty=st.sampled_from([0.0, 0.5]),
-    logit_bias=st.sampled_from([{}, {1: 2.0}]),
-)
-
-
-@given(PARAMS, st.lists(st.integers(-3, 3), min_size=2, max_size=6))
-def test_where_a_draw_is_called_the_greatest_logit_it_is(params, values):
-    row = np.array(values, dtype=np.float64)
-    if is_greatest(params):
-        assert sample_at(row, params, [0, 1]).token == int(row.argmax())
-    assert is_greatest(SamplingParams(temperature=0.0))
 
 
 def test_the_draws_of_a_draft_know_its_tokens():
