@@ -21,6 +21,10 @@ while a step that reads it is still running, and schedule a step on top of one i
 
 `drawn` are the tokens that the step before chose, one for each of its draws; a plan's negative
 tokens refer to them.
+
+A model may be a part of one (`refimpl.model.parts`), so that its layers can lie on two backends
+(`refimpl.offload`): `forward` then takes the residual stream `x` from the part before, and returns
+its own if it is not the last.
 """
 
 from collections.abc import Sequence
@@ -95,8 +99,12 @@ class Backend(Protocol):
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
-        """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots."""
+        """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots.
+
+        Of a part of a model: from the stream x on [tokens, dim], or up to it.
+        """
 
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         """A token for each draw, or why there is none (`refimpl.sampling.choose`)."""
@@ -160,10 +168,11 @@ class Composed:
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
-        attend = self.attend(cache, plan, model.config)
+        attend, ops = self.attend(cache, plan, model.config), self.ops
         tokens = known_tokens(plan.tokens, drawn)
-        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
+        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=ops, tap=tap, x=x)
 
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         return choose(self.host(logits), draws)
@@ -198,6 +207,15 @@ def make_backend(factory: str, **modes: Any) -> Backend:
         missing = [n for n in sorted(backend_members()) if not hasattr(made, n)]
         raise InputError(f"what {factory!r} makes is no backend: it has no {', '.join(missing)}")
     return made
+
+
+def attends_trees(backend: Backend) -> bool:
+    """Does it honour `Plan.tree_parents`?  It says so, or leaves attention to the definition."""
+    kind = type(backend)
+    defined = (
+        getattr(kind, name, None) is getattr(Composed, name) for name in ("attend", "forward")
+    )
+    return bool(getattr(backend, "attends_trees", all(defined)))
 
 
 def backend_members() -> set[str]:

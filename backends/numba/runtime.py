@@ -23,6 +23,7 @@ from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 
 Logits = Float32[ndarray, "rows vocab"]
+Stream = Float32[ndarray, "tokens dim"]
 
 
 def padded(n: int, to: int) -> int:
@@ -73,6 +74,12 @@ class Buffers:
                 record[kind][name] = region(tokens * size)
         record["scratch"] = region(threads * sizes["scratch_bytes"])
         return cls(record=record, tokens=tokens, memory=memory)
+
+    def stream(self, tokens: int) -> Float32[ndarray, "tokens padded_dim"]:
+        """The residual stream of some tokens, where it lies."""
+        start, size = int(self.record["x"]) - self.memory.ctypes.data, int(self.record["dim_bytes"])
+        rows = self.memory[start : start + tokens * size].view(np.float32)
+        return rows.reshape(tokens, size // 4)
 
 
 def plan_record(plan: Plan, tokens: Int32[ndarray, " tokens"]) -> tuple[ndarray, list[ndarray]]:
@@ -158,8 +165,13 @@ class Runtime:
     buffers: Buffers | None = None
     record: ndarray = field(default_factory=lambda: np.zeros(1, STEP))
 
-    def run(self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache) -> Logits:
-        """One step; the caller has checked the plan."""
+    def run(
+        self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache, x: Stream | None = None
+    ) -> Logits | Stream:
+        """One step; the caller has checked the plan.
+
+        Of a part of a model: from the stream x on, or up to it.
+        """
         c = self.program.config
         self.program.reach(int(plan.positions.max()))
         record: Any = self.record[0]
@@ -168,6 +180,10 @@ class Runtime:
                 c, self.program.columns, len(tokens), self.pool.threads, cache.width
             )
             record["buffers"] = self.buffers.record
+        stream = self.buffers.stream(len(tokens))
+        if x is not None:
+            stream[...] = 0.0  # as `embed` does: rows are filled up with zeros
+            stream[:, : c.dim] = x
         logits = np.empty((padded(len(plan.rows), 8), padded(c.vocab_size, 16)), np.float32)
         record["plan"], kept = plan_record(plan, tokens)
         record["cache"] = cache.record
@@ -175,4 +191,6 @@ class Runtime:
         record["logits"], record["logits_bytes"] = logits.ctypes.data, logits.strides[0]
         self.pool.run(step, self.record.ctypes.data)
         del kept
+        if not self.program.ends:
+            return stream[:, : c.dim].copy()
         return logits[: len(plan.rows), : c.vocab_size]
