@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -425,3 +426,17 @@ def test_layers_that_cannot_go_there_say_why_in_one_line(monkeypatch, command, a
 def test_fewer_layers_than_none_are_refused():
     result = run("generate", "-ngl", -1, "x")
     assert result.exit_code == 2 and "-1 is not in the range" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [("simulate", "waste"), ("inspect", "tiny"), ("bench", "throughput")]
+)
+def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, args):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    command = getattr(import_module(f"refimpl.commands.{args[0]}"), args[0])
+    monkeypatch.setattr(command, "invoke", interrupted)
+    result = run(*args)
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n" and result.stdout == ""
