@@ -1,7 +1,7 @@
 """The command line: a table of commands, each imported when it runs.
 
 Only click is imported here, so that `--help` is instant and the first token comes early.  An error
-of ours is one line and exit status 1.
+of ours is one line and exit status 1; Ctrl-C is one line and the status that shells give it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMMANDS = {  # name: what it does; the code is in refimpl/commands/NAME.py
     "warmup": "Compile a backend's kernels for this machine.",
     "conform": "Hold a backend to what the reference defines.",
 }
+INTERRUPTED = 130  # 128 and the number of Ctrl-C's signal
 BACKENDS = {  # beside numpy, the reference, which needs no factory
     "numba": "backends.numba:make_backend",
     "cupy": "backends.cupy:make_backend",
@@ -34,7 +35,7 @@ BACKENDS = {  # beside numpy, the reference, which needs no factory
 
 
 class Commands(click.Group):
-    """Imports a command when it is asked for; our own errors become one line."""
+    """Imports a command when it is asked for; our own errors and Ctrl-C become one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,6 +56,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except RefimplError as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(

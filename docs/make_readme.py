@@ -33,12 +33,12 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
     ],
     "refimpl/text": ["__init__", "merging", "bpe", "spm", "tokenizer", "detokenize", "chat"],
     "refimpl/model": [
-        "families", "config", "forward", "cache", "generate", "stream",
+        "families", "config", "forward", "parts", "cache", "generate", "stream",
         "checkpoint", "huggingface", "huggingface_tensors", "llama2c", "load", "convert",
     ],
     "refimpl/sampling": ["__init__", "params", "truncate", "chain", "philox", "choose"],
     "refimpl/kv": ["blocks", "lease", "prefix", "hashed", "radix", "tree", "eviction", "paged"],
-    "refimpl": ["backend"],
+    "refimpl": ["backend", "offload"],
     "refimpl/engine": [
         "core", "request", "scheduler", "policies", "admission", "victims", "batch", "draw",
         "overlap", "llm", "beam/search", "speculative/engine", "simulate/__init__", "show/__init__",

@@ -21,6 +21,10 @@ while a step that reads it is still running, and schedule a step on top of one i
 
 `drawn` are the tokens that the step before chose, one for each of its draws; a plan's negative
 tokens refer to them.
+
+A model may be a part of one (`refimpl.model.parts`), so that its layers can lie on two backends
+(`refimpl.offload`): `forward` then takes the residual stream `x` from the part before, and returns
+its own if it is not the last.
 """
 
 from collections.abc import Sequence
@@ -95,8 +99,12 @@ class Backend(Protocol):
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
-        """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots."""
+        """Logits of the plan's rows [rows, vocab]; the new keys and values are in their slots.
+
+        Of a part of a model: from the stream x on [tokens, dim], or up to it.
+        """
 
     def decode_greedily(
         self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
@@ -173,20 +181,16 @@ class Composed:
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
-        attend = self.attend(cache, plan, model.config)
+        attend, ops = self.attend(cache, plan, model.config), self.ops
         tokens = known_tokens(plan.tokens, drawn)
-        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
+        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=ops, tap=tap, x=x)
 
     def decode_greedily(
         self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
     ) -> Int32[ndarray, "sequences n"]:
-        chosen: list[ndarray] = []
-        for _ in range(n):
-            plan = plan.after(chosen[-1]) if chosen else plan
-            logits = self.host(self.forward(model, plan, cache))[:, :vocab_size]
-            chosen.append(logits.argmax(axis=1).astype(np.int32))
-        return np.stack(chosen, axis=1)
+        return greedy_steps(self, model, plan, cache, n, vocab_size)
 
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         return choose(self.host(logits), draws)
@@ -226,6 +230,15 @@ def make_backend(factory: str, **modes: Any) -> Backend:
     return made
 
 
+def attends_trees(backend: Backend) -> bool:
+    """Does it honour `Plan.tree_parents`?  It says so, or leaves attention to the definition."""
+    kind = type(backend)
+    defined = (
+        getattr(kind, name, None) is getattr(Composed, name) for name in ("attend", "forward")
+    )
+    return bool(getattr(backend, "attends_trees", all(defined)))
+
+
 def backend_members() -> set[str]:
     """The names that the contract asks for."""
     return {n for n in (*vars(Backend), *Backend.__annotations__) if not n.startswith("_")}
@@ -242,3 +255,15 @@ def known_tokens(
     known = tokens.copy()
     known[tokens < 0] = drawn[-1 - tokens[tokens < 0]]
     return known
+
+
+def greedy_steps(
+    backend: Backend, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
+) -> Int32[ndarray, "sequences n"]:
+    """What `decode_greedily` means."""
+    chosen: list[ndarray] = []
+    for _ in range(n):
+        plan = plan.after(chosen[-1]) if chosen else plan
+        logits = backend.host(backend.forward(model, plan, cache))[:, :vocab_size]
+        chosen.append(logits.argmax(axis=1).astype(np.int32))
+    return np.stack(chosen, axis=1)

@@ -27,6 +27,7 @@ from backends.cupy.step import Buffers, FusedLayer, Linear, Step, fits, fuse_lay
 from backends.cupy.tiles import Planes, Stack, Tiles, pack
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
 from refimpl.errors import UnsupportedError
+from refimpl.formats.files import forget
 from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
@@ -36,9 +37,11 @@ from refimpl.ops.reference import Reference
 ACTS = ("none", "q8", "half")
 
 
-def upload(tiles: Tiles) -> Tiles:
-    """The planes in the device's memory."""
-    planes = (None if plane is None else roomy([cupy.asarray(plane)]) for plane in tiles.planes)
+def upload(matrix: Tensor) -> Tiles:
+    """A matrix's planes in the device's memory; a mapped file's pages are given back."""
+    tiles = pack(matrix)
+    planes = [None if plane is None else roomy([cupy.asarray(plane)]) for plane in tiles.planes]
+    forget(matrix.blocks if isinstance(matrix, Packed) else matrix)
     return replace(tiles, planes=Planes(*planes))
 
 
@@ -46,8 +49,15 @@ def upload(tiles: Tiles) -> Tiles:
 class DeviceModel(Model):
     """A model on the device; `fused` where it has the common shape."""
 
-    head: Linear
+    head: Linear | None  # None: the last layers are elsewhere
     fused: tuple[FusedLayer, ...] | None
+
+
+def head_of(top: dict[str, Any]) -> Linear | None:
+    if "output_norm.weight" not in top:
+        return None
+    head = "output" if "output.weight" in top else "token_embd"
+    return Linear(parts=(top[f"{head}.weight"],), biases=(top.get("output.bias"),))
 
 
 class CudaBackend(Composed):
@@ -80,8 +90,8 @@ class CudaBackend(Composed):
                 tensor.part(i) if isinstance(tensor, Packed) else tensor[i]
                 for i in range(tensor.shape[0])
             )
-            return Stack(parts=tuple(upload(pack(part)) for part in parts))
-        return upload(pack(tensor))
+            return Stack(parts=tuple(upload(part) for part in parts))
+        return upload(tensor)
 
     def load(self, model: Model) -> DeviceModel:
         top = {name: self.weight(tensor) for name, tensor in model.top.items()}
@@ -89,12 +99,11 @@ class CudaBackend(Composed):
             {name: self.weight(tensor) for name, tensor in layer.items()} for layer in model.layers
         ]
         fused = tuple(fuse_layer(layer) for layer in layers) if fits(model) else None
-        head = top.get("output.weight", top["token_embd.weight"])
         return DeviceModel(
             config=model.config,
             top=top,
             layers=tuple(layers),
-            head=Linear(parts=(head,), biases=(top.get("output.bias"),)),
+            head=head_of(top),
             fused=fused,
         )
 
@@ -178,20 +187,26 @@ class CudaBackend(Composed):
         cache: DeviceCache,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
         tokens = known_tokens(plan.tokens, drawn)
         if model.fused is not None and tap is untapped and len(tokens) and len(plan.rows):
-            return self.forward_fused(model, plan, cache, tokens)
-        attend = self.attend(cache, plan, model.config)
-        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=self.ops, tap=tap)
+            return self.forward_fused(model, plan, cache, tokens, x)
+        attend, ops = self.attend(cache, plan, model.config), self.ops
+        return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=ops, tap=tap, x=x)
 
     def forward_fused(
-        self, model: DeviceModel, plan: Plan, cache: DeviceCache, tokens: Int32[ndarray, " tokens"]
+        self,
+        model: DeviceModel,
+        plan: Plan,
+        cache: DeviceCache,
+        tokens: Int32[ndarray, " tokens"],
+        x: Any,
     ) -> Any:
         """A graph where every sequence decodes one token, or the same launches one by one."""
         shape = self.shape(model.config, cache)
         if len(tokens) == len(plan.context_lens) == len(plan.rows) and plan.tree_parents is None:
-            logits = self.graphs.step(self.ops, model, cache, shape, plan, tokens)
+            logits = self.graphs.step(self.ops, model, cache, shape, plan, tokens, x)
             if logits is not None:
                 return logits
         batch = put_plan(plan)
@@ -201,6 +216,7 @@ class CudaBackend(Composed):
         )
         step = Step(self.ops, model, buffers)
         step.begin()
+        step.enter(x)
         attention = Attention(self.launcher, shape, batch, work)
         return step.run(cupy.asarray(tokens), batch, cache, attention, cupy.asarray(plan.rows))
 

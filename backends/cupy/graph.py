@@ -84,8 +84,9 @@ class DecodeGraph:
         self.step.begin()
         return self.step.run(self.ids, self.batch, cache, self.attention)
 
-    def put(self, plan: Plan, tokens: Int32[ndarray, " tokens"]) -> None:
-        """The plan into the buffers."""
+    def put(self, plan: Plan, tokens: Int32[ndarray, " tokens"], x: Any = None) -> None:
+        """The plan into the buffers, and of a part of a model the stream."""
+        self.step.enter(x)
         n, b = len(tokens), self.batch
         for buffer, values, rest in (
             (self.ids, tokens, 0),
@@ -119,8 +120,9 @@ class Graphs:
         shape: Shape,
         plan: Plan,
         tokens: ndarray,
+        x: Any,
     ) -> Any:
-        """Logits of a plan whose sequences have one token each, or None where no bucket fits."""
+        """What `Step.run` makes of a token for each sequence, or None where no bucket fits."""
         size = bucket(len(tokens))
         if size is None:
             return None
@@ -131,6 +133,6 @@ class Graphs:
         if key not in self.made:
             self.made[key] = DecodeGraph(ops, model, cache, shape, size, splits, width)
         graph = self.made[key]
-        graph.put(plan, tokens)
+        graph.put(plan, tokens, x)
         graph.replay()
         return graph.logits[: len(tokens)].copy()

@@ -171,9 +171,13 @@ class Step:
     def run(
         self, ids: Any, batch: Batch, cache: DeviceCache, attention: Attention, rows: Any = None
     ) -> Any:
-        """Logits; `rows` picks the tokens that have any (all of them without it)."""
+        """Logits; `rows` picks the tokens that have any (all of them without it).
+
+        Of a part of a model: from the stream that was put in place (`enter`), or up to it.
+        """
         b, c, model = self.buffers, self.model.config, self.model
-        self.launcher.embed(b.x, model.top["token_embd.weight"], ids, c.embed_scale)
+        if "token_embd.weight" in model.top:
+            self.launcher.embed(b.x, model.top["token_embd.weight"], ids, c.embed_scale)
         for i, layer in enumerate(model.fused):
             self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm)
             self.rotate_and_store(c.ropes[i], batch, cache, i)
@@ -181,6 +185,8 @@ class Step:
             self.linear(b.x, b.attended, layer.output, residual=b.x)
             self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
             self.linear(b.x, b.gate_up, layer.down, activation=c.activation, residual=b.x)
+        if model.head is None:
+            return b.x
         x = b.x
         if rows is not None:
             cupy.take(b.x, rows, axis=0, out=b.last)
@@ -189,6 +195,12 @@ class Step:
         if c.logit_soft_cap:
             return self.ops.soft_cap(b.logits, c.logit_soft_cap)
         return b.logits
+
+    def enter(self, x: Any) -> None:
+        """Put the stream of a part of a model in place; a place that nobody uses holds 0."""
+        if x is not None:
+            self.buffers.x[: len(x)] = x
+            self.buffers.x[len(x) :] = 0
 
     def linear(
         self,

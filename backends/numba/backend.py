@@ -133,6 +133,7 @@ class NumbaBackend(Composed):
         cache: Any,
         drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
         tap: Tap = untapped,
+        x: Any = None,
     ) -> Any:
         """Fused if the family has a program and nobody listens; else operation by operation."""
         tokens = known_tokens(plan.tokens, drawn)
@@ -140,10 +141,11 @@ class NumbaBackend(Composed):
         plan = unfolded(plan)
         check_plan(plan, tokens, model.config.vocab_size, cache)
         if runtime is not None and tap is untapped and len(tokens):
-            return runtime.run(plan, tokens, cache)
-        attend_ = self.attend(cache, plan, model.config)
-        ops = self.ops
-        return forward(model, tokens, plan.positions, attend_, rows=plan.rows, ops=ops, tap=tap)
+            return runtime.run(plan, tokens, cache, x)
+        attend_, ops = self.attend(cache, plan, model.config), self.ops
+        return forward(
+            model, tokens, plan.positions, attend_, rows=plan.rows, ops=ops, tap=tap, x=x
+        )
 
     def decode_greedily(
         self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int

@@ -20,10 +20,11 @@ from jaxtyping import Float32, Shaped, UInt8
 from numpy import ndarray
 
 from backends.numba.formats import FORMATS, Format, format_of
-from backends.numba.memory import forget, huge
+from backends.numba.memory import huge
 from backends.numba.processor import BYTE_OFFSET
 from backends.numba.repack import unit_tiles
 from refimpl.errors import UnsupportedError
+from refimpl.formats.files import forget
 from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.formats.quants.dot import split_rows
 

@@ -1,16 +1,16 @@
-"""Memory for weights: huge pages, and giving back the file's.
+"""Memory for weights: huge pages.
 
 A processor keeps a few thousand translations of addresses at hand.  With pages of 4 KiB, reading a
 gigabyte needs 262144 of them; with huge pages of 2 MiB, 512.  On the machine this was written on,
 two threads read weights half again as fast.  A mapped file cannot have huge pages (on Linux), so
-weights are copied, interleaved on the way (`layout`), and the file's own pages are given back.
+weights are copied, interleaved on the way (`layout`), and the file's own pages are given back
+(`refimpl.formats.files.forget`).
 
 >>> block = huge(1 << 20)
 >>> block.nbytes, int(block.max())
 (1048576, 0)
 """
 
-import ctypes
 import mmap
 import sys
 from contextlib import suppress
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-PAGE, HUGE_PAGE = 4096, 1 << 21
+HUGE_PAGE = 1 << 21
 
 
 def huge(size: int) -> UInt8[ndarray, " bytes"]:
@@ -38,27 +38,3 @@ def private(size: int) -> mmap.mmap:
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
-def forget(array: ndarray) -> None:
-    """Let go of the pages behind a mapped, read-only array; reading it again reads the file again.
-
-    They would count as this process's memory until someone else needed them.
-    """
-    if sys.platform != "linux" or array.flags.writeable or not is_mapped(array):
-        return
-    start = -(-array.ctypes.data // PAGE) * PAGE
-    stop = (array.ctypes.data + array.nbytes) // PAGE * PAGE
-    if stop > start:
-        libc = ctypes.CDLL(None)
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
-
-
-def is_mapped(array: ndarray) -> bool:
-    """Whether the bytes are a mapped file's."""
-    base: object = array
-    while base is not None:
-        if isinstance(base, (np.memmap, mmap.mmap)):
-            return True
-        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-    return False

@@ -33,6 +33,11 @@ class Program:
     """The widest input of any matrix."""
     kept: list[Any] = field(default_factory=list)
 
+    @property
+    def ends(self) -> bool:
+        """Whether it makes logits; a part of a model may not."""
+        return bool(self.table[0]["output"]["data"])
+
     def reach(self, position: int) -> None:
         """Make the rotation tables long enough for a position."""
         if all(position < r.length for r in self.rotations):
@@ -180,17 +185,27 @@ def fill_layers_of_config(program: Program) -> None:
 
 def fill_model(program: Program, model: Model, act: str) -> None:
     c, record = model.config, program.table[0]
-    top: Layer = model.top
     fill_config(record, c)
     record["layers"], record["n_layers"] = program.layers.ctypes.data, c.n_layers
     record["vocab"] = c.vocab_size
-    record["output_norm"] = keep(program, top["output_norm.weight"])
-    embedding = top["token_embd.weight"]
-    head = top.get("output.weight", embedding)
+    if "token_embd.weight" in model.top:
+        fill_input(program, model.top, act)
+    if "output_norm.weight" in model.top:
+        fill_output(program, model.top, act)
+
+
+def fill_input(program: Program, top: Layer, act: str) -> None:
+    record, embedding = program.table[0], top["token_embd.weight"]
     fill_matrix(program, record["embedding"], embedding, None, act)
-    fill_matrix(program, record["output"], head, top.get("output.bias"), act)
     record["identity"] = units(embedding.format.columns).ctypes.data
     record["read_row"] = embedding.format.row_reader().address
+
+
+def fill_output(program: Program, top: Layer, act: str) -> None:
+    record = program.table[0]
+    record["output_norm"] = keep(program, top["output_norm.weight"])
+    head = "output" if "output.weight" in top else "token_embd"
+    fill_matrix(program, record["output"], top[f"{head}.weight"], top.get("output.bias"), act)
 
 
 def fill_config(record: Any, c: Config) -> None:

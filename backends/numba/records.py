@@ -55,6 +55,7 @@ MODEL = struct(
     embedding=MATRIX, output=MATRIX, eps=np.float64, embed_scale=np.float64,
     attn_scale=np.float64, attn_cap=np.float64, logit_cap=np.float64,
 )  # fmt: skip
+"""Of a part of a model, `embedding` or `output` may be missing: their `data` is 0."""
 
 STEP = struct(
     "model layer barrier logits logits_bytes n_steps vocab chosen",

@@ -23,6 +23,7 @@ from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 
 Logits = Float32[ndarray, "rows vocab"]
+Stream = Float32[ndarray, "tokens dim"]
 
 
 def padded(n: int, to: int) -> int:
@@ -73,6 +74,12 @@ class Buffers:
                 record[kind][name] = region(tokens * size)
         record["scratch"] = region(threads * sizes["scratch_bytes"])
         return cls(record=record, tokens=tokens, memory=memory)
+
+    def stream(self, tokens: int) -> Float32[ndarray, "tokens padded_dim"]:
+        """The residual stream of some tokens, where it lies."""
+        start, size = int(self.record["x"]) - self.memory.ctypes.data, int(self.record["dim_bytes"])
+        rows = self.memory[start : start + tokens * size].view(np.float32)
+        return rows.reshape(tokens, size // 4)
 
 
 def plan_record(plan: Plan, tokens: Int32[ndarray, " tokens"]) -> tuple[ndarray, list[ndarray]]:
@@ -161,12 +168,25 @@ class Runtime:
     buffers: Buffers | None = None
     record: ndarray = field(default_factory=lambda: np.zeros(1, STEP))
 
-    def run(self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache) -> Logits:
-        """One step; the caller has checked the plan."""
+    def run(
+        self, plan: Plan, tokens: Int32[ndarray, " tokens"], cache: Cache, x: Stream | None = None
+    ) -> Logits | Stream:
+        """One step; the caller has checked the plan.
+
+        Of a part of a model: from the stream x on, or up to it.
+        """
+        c = self.program.config
         logits, kept = self.prepare(plan, tokens, cache)
+        assert self.buffers is not None
+        stream = self.buffers.stream(len(tokens))
+        if x is not None:
+            stream[...] = 0.0  # as `embed` does: rows are filled up with zeros
+            stream[:, : c.dim] = x
         self.pool.run(step, self.record.ctypes.data)
         del kept
-        return logits[: len(plan.rows), : self.program.config.vocab_size]
+        if not self.program.ends:
+            return stream[:, : c.dim].copy()
+        return logits[: len(plan.rows), : c.vocab_size]
 
     def decode_greedily(
         self, plan: Plan, cache: Cache, n: int, vocab_size: int

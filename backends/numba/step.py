@@ -51,7 +51,7 @@ call_multiply, call_attend, call_read = caller(10), caller(4), caller(6)
 
 @entry(3)
 def step(address: int, thread: int, threads: int) -> None:
-    """The job: logits of the plan's rows."""
+    """The job: logits of the plan's rows; of a part of a model, what it has of this."""
     one_step(address, thread, threads)
 
 
@@ -72,11 +72,13 @@ def one_step(address: int, thread: int, threads: int) -> None:
     s = step_at(address)
     m = model_at(s.model)
     layers = layers_at(m.layers, m.n_layers)
-    embed(s, m, thread, threads)
+    if m.embedding.data != 0:
+        embed(s, m, thread, threads)
     for i in range(m.n_layers):
         attention(address, s, m, layers[i], i, thread, threads)
         feed_forward(s, m, layers[i], thread, threads)
-    logits(s, m, thread, threads)
+    if m.output.data != 0:
+        logits(s, m, thread, threads)
 
 
 @entry(3)

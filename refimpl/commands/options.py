@@ -48,6 +48,14 @@ def backend_options(command: Command) -> Command:
     """Who computes, and in which of the named modes."""
     for option in (
         click.option(
+            "-ngl",
+            "--gpu-layers",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Only the last N layers on --backend (the output counts as one), the others on "
+            "numba; --backend auto is then cupy.",
+        ),
+        click.option(
             "--threads", type=click.IntRange(min=1), help="[default: every core we may use]"
         ),
         click.option(
@@ -161,7 +169,7 @@ def open_model(options: dict[str, Any]) -> "tuple[Loaded, Backend]":
 
     name, tokenizer, context = (options.pop(key) for key in ("model", "tokenizer", "context"))
     path = find_model(name)
-    if options["backend"] == "auto":
+    if options["backend"] == "auto" and options["gpu_layers"] is None:
         options["backend"] = automatic(path)
     backend = open_backend(options)
     packed = backend.name != "numpy" or backend.reference.act != "none"
@@ -179,14 +187,27 @@ def automatic(path: Path) -> str:
 
 
 def open_backend(options: dict[str, Any]) -> "Backend":
-    """Take the backend's options out of `options`, and make it."""
+    """Take the backend's options out of `options`, and make it, or the two that share a model."""
+    name, n_gpu = options.pop("backend"), options.pop("gpu_layers")
+    modes = [options.pop(key) for key in ("dtype", "act", "cache_type", "threads")]
+    if n_gpu is None:
+        return one_backend(name, *modes)
+    if "half" in modes:
+        raise InputError("--act half is the GPU's alone: with --gpu-layers use --act q8")
+    rest = one_backend("numba", *modes)
+    if n_gpu == 0:
+        return rest
+    from refimpl.offload import Offload
+
+    return Offload(rest, one_backend("cupy" if name == "auto" else name, *modes), n_gpu)
+
+
+def one_backend(name: str, dtype: str, act: Any, cache: str, threads: int | None) -> "Backend":
+    """The backend of that name, in those modes."""
     from refimpl.backend import ReferenceBackend, make_backend
     from refimpl.ops.numerics import FORMATS
     from refimpl.ops.reference import Reference
 
-    name, dtype, act, cache, threads = (
-        options.pop(key) for key in ("backend", "dtype", "act", "cache_type", "threads")
-    )
     if act == "half" and name in ("auto", "numpy", "numba"):
         raise InputError("--act half is the GPU's: use --backend cupy")
     if name in ("auto", "numpy"):

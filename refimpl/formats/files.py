@@ -2,7 +2,8 @@
 
 A mapping costs no memory until its pages are touched, and the views into it keep it alive: nothing
 here has to be closed.  (A file that another program cuts short while it is mapped ends the process
-with a bus error; that is the operating system's rule.)
+with a bus error; that is the operating system's rule.)  Whoever has moved a view's bytes to a place
+of their own gives its pages back (`forget`).
 
 A written file appears under its name only when it is complete.  Until then it is a hidden draft
 beside it, which goes away on any error and on Ctrl-C.
@@ -18,14 +19,21 @@ False
 b'hello'
 """
 
+import ctypes
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
+import numpy as np
+from numpy import ndarray
+
 from refimpl.errors import FormatError, InputError
+
+PAGE = 4096
 
 
 def map_file(path: Path, error: type[FormatError]) -> mmap.mmap:
@@ -40,6 +48,30 @@ def map_file(path: Path, error: type[FormatError]) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
         raise error(f"{path}: cannot be read: {cause}") from None
+
+
+def forget(array: ndarray) -> None:
+    """Let go of the pages behind a mapped, read-only array; reading it again reads the file again.
+
+    They would count as this process's memory until someone else needed them.
+    """
+    if sys.platform != "linux" or array.flags.writeable or not is_mapped(array):
+        return
+    start = -(-array.ctypes.data // PAGE) * PAGE
+    stop = (array.ctypes.data + array.nbytes) // PAGE * PAGE
+    if stop > start:
+        libc = ctypes.CDLL(None)
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
+
+
+def is_mapped(array: ndarray) -> bool:
+    """Whether the bytes are a mapped file's."""
+    base: object = array
+    while base is not None:
+        if isinstance(base, (np.memmap, mmap.mmap)):
+            return True
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return False
 
 
 @contextmanager

@@ -56,16 +56,21 @@ def forward(
     rows: Integer[ndarray, " rows"] | None = None,
     ops: Reference = REFERENCE,
     tap: Tap = untapped,
-) -> Float[ndarray, "rows vocab"]:
+    x: Float[ndarray, "tokens dim"] | None = None,
+) -> Float[ndarray, "rows vocab"] | Float[ndarray, "tokens dim"]:
     """Logits of the tokens numbered `rows` (all, by default).
+
+    Of a part of a model (`parts`): begins with the stream x that the part before it left, and
+    returns its own if it is not the last.
 
     Taps: `embed`; for each layer i `i.norm i.q i.k i.v i.attn i.mlp i.out`; `norm`; `logits`.
     """
     c, top = model.config, model.top
-    x = ops.embed(top["token_embd.weight"], tokens, c.embed_scale)  # [tokens, dim]
-    if "position_embd.weight" in top:
-        x = ops.add(x, ops.embed(top["position_embd.weight"], positions))
-    x = tap("embed", x)
+    if x is None:
+        x = ops.embed(top["token_embd.weight"], tokens, c.embed_scale)  # [tokens, dim]
+        if "position_embd.weight" in top:
+            x = ops.add(x, ops.embed(top["position_embd.weight"], positions))
+        x = tap("embed", x)
     for i, layer in enumerate(model.layers):
         h = tap(f"{i}.norm", norm(ops, c, layer, "attn_norm", x))
         q, k, v = project(ops, c, layer, h)  # [tokens, heads, head_dim], kv_heads for k and v
@@ -77,6 +82,8 @@ def forward(
         h = norm(ops, c, layer, "ffn_norm", x if c.parallel_residual else after_attention)
         m = norm(ops, c, layer, "post_ffw_norm", feed_forward(ops, c, layer, h))
         x = tap(f"{i}.out", ops.add(after_attention, tap(f"{i}.mlp", m)))
+    if "output_norm.weight" not in top:
+        return x
     x = tap("norm", norm(ops, c, top, "output_norm", x if rows is None else x[rows]))
     head = "output" if "output.weight" in top else "token_embd"  # tied: the embedding is the output
     logits = linear(ops, top, head, x)  # [rows, vocab]

@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis.strategies as st
 from jaxtyping import config as jaxtyping_config
 
-from refimpl.backend import ReferenceBackend
+from refimpl.backend import Backend, ReferenceBackend
 from refimpl.engine.core import Engine
 from refimpl.engine.limits import Limits, Preemption
 from refimpl.engine.overlap import Inline, OverlappedEngine
@@ -113,7 +113,8 @@ class Schedule:
     loop: str = "sequential"
     shuffle: int | None = None  # permutes the physical blocks
 
-    def engine(self, model: Model) -> Engine:
+    def engine(self, model: Model, backend: Backend | None = None) -> Engine:
+        backend = backend or ReferenceBackend()
         pool = BlockPool(n_blocks=self.n_blocks, block_size=self.block_size)
         if self.shuffle is not None:
             Random(self.shuffle).shuffle(order := list(pool._free))
@@ -127,9 +128,9 @@ class Schedule:
             victims=VICTIMS[self.victims](),
         )
         if self.loop == "sequential":
-            return Engine(model, ReferenceBackend(), scheduler)
+            return Engine(model, backend, scheduler)
         stream = Inline() if self.loop == "inline" else one_worker()
-        return OverlappedEngine(model, ReferenceBackend(), scheduler, stream)
+        return OverlappedEngine(model, backend, scheduler, stream)
 
 
 def new_policy(name: str) -> Policy:

@@ -1,4 +1,4 @@
-"""Bugs of the engine: scheduler, plans, draws, the overlapped loop, speculation."""
+"""Bugs of the engine: scheduler, plans, draws, the overlapped loop, speculation, two backends."""
 
 from tests.meta.planting import Mutant
 
@@ -8,6 +8,8 @@ OVERLAP, VERIFY = "refimpl/engine/overlap.py", "refimpl/sampling/verify.py"
 LAWS, UNIT = "tests/laws/test_schedule_laws.py::", "tests/unit/engine/test_scheduler.py::"
 LAW_11 = LAWS + "test_law_11_the_engine_equals_the_naive_loop_under_any_schedule"
 SPECULATION = "tests/laws/test_speculation_laws.py::"
+OFFLOAD, PARTS = "refimpl/offload.py", "refimpl/model/parts.py"
+LAW_10 = "tests/laws/test_offload_laws.py::test_law_10_a_cut_anywhere_changes_no_bit_of_any_step"
 
 ENGINE = [
     Mutant(
@@ -201,5 +203,53 @@ ENGINE = [
         "node = child_with(draft, node, chosen[1 + node])",
         "node = child_with(draft, node, chosen[node])",
         "doctest refimpl.sampling.verify",
+    ),
+    Mutant(
+        "the_output_is_no_layer",
+        "layers on two backends",
+        OFFLOAD,
+        "n_layers + 1 - self.n_last",
+        "n_layers - self.n_last",
+        "doctest refimpl.offload",
+    ),
+    Mutant(
+        "the_last_half_begins_a_layer_late",
+        "layers on two backends",
+        PARTS,
+        "layers=model.layers[at:]",
+        "layers=model.layers[at + 1 :]",
+        LAW_10,
+    ),
+    Mutant(
+        "the_last_half_has_the_firsts_windows",
+        "layers on two backends",
+        PARTS,
+        "windows=c.windows[at:]",
+        "windows=c.windows[: c.n_layers - at]",
+        "doctest refimpl.model.parts",
+    ),
+    Mutant(
+        "the_last_half_writes_in_the_firsts_cache",
+        "layers on two backends",
+        OFFLOAD,
+        "model.last, plan, cache.last, drawn",
+        "model.last, plan, cache.first, drawn",
+        LAW_10,
+    ),
+    Mutant(
+        "blocks_move_in_the_first_half_only",
+        "layers on two backends",
+        OFFLOAD,
+        "if at < cache.config.n_layers:",
+        "if at == 0:",
+        LAW_10,
+    ),
+    Mutant(
+        "layers_are_not_renumbered_for_listeners",
+        "layers on two backends",
+        OFFLOAD,
+        "{at + int(layer)}.{what}",
+        "{layer}.{what}",
+        "tests/unit/test_offload.py::test_listening_hears_the_whole_models_names_and_may_answer",
     ),
 ]

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -392,3 +393,50 @@ def test_a_backend_whose_library_is_missing_says_what_to_install(monkeypatch):
     result = run("generate", "--backend", "numba", "x")
     assert result.exit_code == 1
     assert 'pip install "refimpl[numba]"' in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_layers_on_two_backends_tell_the_same_story():
+    pytest.importorskip("numba")
+    told = {
+        run("generate", "--backend", "numpy", *divided, "-t", 0, "-n", 8, "Once upon a time").stdout
+        for divided in ((), ("-ngl", 0), ("-ngl", 1), ("--gpu-layers", 2), ("-ngl", 99))
+    }
+    assert len(told) == 1 and told != {""}
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (("-ngl", 2), 'pip install "refimpl[cuda13]"'),
+        (("-ngl", 2, "--backend", "cupy"), 'pip install "refimpl[cuda13]"'),
+        (("-ngl", 2, "--backend", "abacus"), "choose numpy, numba, cupy"),
+        (("-ngl", 2, "--backend", "cupy", "--act", "half"), "with --gpu-layers use --act q8"),
+        (("-ngl", 2, "--dtype", "float16"), "--dtype float16 is the reference's"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "chat", "conform"])
+def test_layers_that_cannot_go_there_say_why_in_one_line(monkeypatch, command, args, words):
+    pytest.importorskip("numba")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    result = run(command, *args, input="")
+    assert result.exit_code == 1
+    assert words in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_fewer_layers_than_none_are_refused():
+    result = run("generate", "-ngl", -1, "x")
+    assert result.exit_code == 2 and "-1 is not in the range" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [("simulate", "waste"), ("inspect", "tiny"), ("bench", "throughput")]
+)
+def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, args):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    command = getattr(import_module(f"refimpl.commands.{args[0]}"), args[0])
+    monkeypatch.setattr(command, "invoke", interrupted)
+    result = run(*args)
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n" and result.stdout == ""

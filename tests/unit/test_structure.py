@@ -19,6 +19,7 @@ ORDER = [
     "kv",
     "grammar",
     "backend",
+    "offload",
     "engine",
     "lang",
     "oracle",

@@ -36,7 +36,7 @@ continue with a guess: it does not speculate.
 (True, 24, 6)
 """
 
-from refimpl.backend import Backend, Composed
+from refimpl.backend import Backend, attends_trees
 from refimpl.engine.batch import build_plan
 from refimpl.engine.core import Engine
 from refimpl.engine.draw import draw
@@ -66,13 +66,3 @@ class SpeculativeEngine(Engine):
         news = self.scheduler.commit(step, outcomes)
         self.speculator.learn(step, outcomes)
         return news
-
-
-def attends_trees(backend: Backend) -> bool:
-    """Does it honour `Plan.tree_parents`?  It says so, or leaves attention to the definition."""
-    kind = type(backend)
-    defined = (getattr(kind, name, None) is getattr(Composed, name) for name in TREE_METHODS)
-    return bool(getattr(backend, "attends_trees", all(defined)))
-
-
-TREE_METHODS = ("attend", "forward")

@@ -48,6 +48,13 @@ def activations(seed, tokens=2):
     return np.random.default_rng(seed).standard_normal((tokens, INNER)).astype(np.float32)
 
 
+@pytest.mark.parametrize("t", KINDS, ids=NAMES)
+def test_no_rows_give_no_rows(t):
+    """A chunk of a prompt that nobody draws a token after."""
+    y, magnitude = linear(activations(0, tokens=0), t, random_blocks(t, 0), partner(t))
+    assert y.shape == magnitude.shape == (0, 2)
+
+
 @pytest.mark.parametrize("act", ACTIVATIONS)
 @pytest.mark.parametrize("t", KINDS, ids=NAMES)
 @FEWER

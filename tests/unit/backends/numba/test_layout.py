@@ -6,7 +6,8 @@ import pytest
 pytest.importorskip("numba")
 
 from backends.numba.layout import interleave, source
-from backends.numba.memory import forget, huge
+from backends.numba.memory import huge
+from refimpl.formats.files import forget
 from refimpl.formats.quants import Packed, block_type
 from tests.unit.backends.numba.specimens import matrix
 
