@@ -48,12 +48,23 @@ def documents(path):
             f"{tokens:,} tokens; {cut} were closed as their tokens were used up")  # fmt: skip
 
 
+def walks(path):
+    """What became of the random walks."""
+    done = json.loads(path.read_text()).values()
+    total = lambda key: sum(d[key] if isinstance(d[key], int) else len(d[key]) for d in done)
+    refused = sum(bool(d["refused"]) for d in done)
+    return (f"{total('walks'):,} walks: {total('finished'):,} finished, {total('closed'):,} of them "
+            f"closed after 120 tokens, {total('invalid')} invalid, {total('dead')} dead ends, "
+            f"{total('long')} not closed, {total('overflow')} with a number beyond doubles; "
+            f"{refused} of {len(done)} schemas not walked")  # fmt: skip
+
+
 def text_of(path):
     return path.read_text().strip()
 
 
 def main():
-    parts = {"walks": text_of, "documents": documents, "semantics": text_of}
+    parts = {"walks": walks, "documents": documents, "semantics": text_of}
     parser = argparse.ArgumentParser()
     parser.add_argument("results", nargs="*")
     for name in parts:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from refimpl.errors import InputError
-from refimpl.grammar import gbnf, lark, xml
+from refimpl.grammar import ebnf, gbnf, lark, xml
 from refimpl.grammar.cfg import CfgGrammar
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.in_time import InTime, Needs
@@ -142,10 +142,15 @@ class Asked:
 
 
 def read_grammar(text: str) -> CfgGrammar:
-    """GBNF is known by its `::=`, a schema of XML elements by its brace; the rest is Lark."""
+    """By its look: a brace begins a schema of XML elements, `::=` stands in GBNF and in W3C's EBNF.
+
+    The two are told apart by `ebnf.is_ebnf`; the rest is Lark.
+    """
     if text.lstrip().startswith("{"):
         return xml.grammar(read_schema(text))
-    return gbnf.grammar(text) if "::=" in text else lark.grammar(text)
+    if "::=" not in text:
+        return lark.grammar(text)
+    return ebnf.grammar(text) if ebnf.is_ebnf(text) else gbnf.grammar(text)
 
 
 def read_schema(schema: Any) -> Any:
