@@ -1,6 +1,7 @@
 """Sixteen questions of meaning, put to several constrained-decoding engines; prints a table.
 
-    python bench/grammar_semantics.py path/to/maskbench.py
+    python bench/grammar_semantics.py path/to/maskbench.py > FILE
+    python docs/make_grammar.py --semantics FILE
 
 The first argument is the MaskBench harness, whose engines are asked (`ENGINE` adds ours, as there).
 A cell says what an engine does with the text: accepts, rejects, or refuses the schema.
@@ -9,6 +10,7 @@ A cell says what an engine does with the text: accepts, rejects, or refuses the 
 import importlib.util
 import json
 import sys
+from importlib.metadata import version
 
 PROBES = [
     ("1.0 is an integer", {"type": "integer"}, "1.0", True),
@@ -64,6 +66,8 @@ def main(path):
     vocabulary = harness.Vocab("llama2")
     names = [n for n in ("refimpl", "xgr_compliant", "xgr", "llg") if n in harness.ENGINES]
     engines = [harness.ENGINES[n](vocabulary) for n in names]
+    peers = ", ".join(f"{name} {version(name)}" for name in ("xgrammar", "llguidance"))
+    print(f"Made by `bench/grammar_semantics.py` ({peers}). Bold is wrong.\n")
     print("| question | schema | text | right | " + " | ".join(names) + " |")
     print("|---" * (4 + len(names)) + "|")
     for question, schema, text, valid in PROBES:

@@ -1,8 +1,9 @@
 """Writes the measured tables of grammar.md, from what the harness and the scripts of bench/ left.
 
-    python docs/make_grammar.py NAME=FILE... --walks FILE --documents FILE
+    python docs/make_grammar.py [NAME=FILE...] [--walks FILE] [--documents FILE] [--semantics FILE]
 
-NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it.
+NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it;
+the others are what `bench/grammar_walks.py`, `_documents.py` and `_semantics.py` left.
 """
 
 import argparse
@@ -38,18 +39,44 @@ def replaced(page, name, text):
     return before + begin + text + end + rest.split(end, 1)[1]
 
 
+def documents(path):
+    """What became of the documents that the embedded model wrote."""
+    done = json.loads(path.read_text())
+    valid, cut = sum(d["valid"] for d in done), sum(d["finish"] == "length" for d in done)
+    schemas, tokens = len({d["schema"] for d in done}), sum(d["tokens"] for d in done)
+    return (f"{valid:,} of {len(done):,} documents valid, under {schemas} schemas, "
+            f"{tokens:,} tokens; {cut} were closed as their tokens were used up")  # fmt: skip
+
+
+def walks(path):
+    """What became of the random walks."""
+    done = json.loads(path.read_text()).values()
+    total = lambda key: sum(d[key] if isinstance(d[key], int) else len(d[key]) for d in done)
+    refused = sum(bool(d["refused"]) for d in done)
+    return (f"{total('walks'):,} walks: {total('finished'):,} finished, {total('closed'):,} of them "
+            f"closed after 120 tokens, {total('invalid')} invalid, {total('dead')} dead ends, "
+            f"{total('long')} not closed, {total('overflow')} with a number beyond doubles; "
+            f"{refused} of {len(done)} schemas not walked")  # fmt: skip
+
+
+def text_of(path):
+    return path.read_text().strip()
+
+
 def main():
+    parts = {"walks": walks, "documents": documents, "semantics": text_of}
     parser = argparse.ArgumentParser()
-    parser.add_argument("results", nargs="+")
-    parser.add_argument("--walks", type=Path)
-    parser.add_argument("--documents", type=Path)
+    parser.add_argument("results", nargs="*")
+    for name in parts:
+        parser.add_argument(f"--{name}", type=Path)
     args = parser.parse_args()
     pairs = [r.split("=", 1) for r in args.results]
     page = PAGE.read_text()
-    page = replaced(page, "figures", "\n".join([HEAD, *(row(n, Path(p)) for n, p in pairs)]))
-    for name in ("walks", "documents"):
+    if pairs:
+        page = replaced(page, "figures", "\n".join([HEAD, *(row(n, Path(p)) for n, p in pairs)]))
+    for name, read in parts.items():
         if path := getattr(args, name):
-            page = replaced(page, name, path.read_text().strip())
+            page = replaced(page, name, read(path))
     PAGE.write_text(page)
 
 

@@ -18,7 +18,7 @@ def constraint_options(command: Command) -> Command:
         click.option("--in-order", is_flag=True, help="JSON keys in the order of the schema."),
         click.option("--close", is_flag=True, help="Be complete when the tokens run out."),
         click.option("--choice", multiple=True, metavar="TEXT", help="One of these texts."),
-        click.option("--grammar", type=_FILE, help="A grammar in GBNF or Lark, or XML elements."),
+        click.option("--grammar", type=_FILE, help="In GBNF, EBNF or Lark, or XML elements."),
         click.option("--regex", metavar="PATTERN", help="Text that matches from start to end."),
         click.option("--json-schema", type=_FILE, help="One JSON document valid under it."),
     ):

@@ -16,17 +16,20 @@ llama.cpp: write `list ::= item ("," item)*` for `list ::= list "," item | item`
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from refimpl.errors import InputError, UnsupportedError
 from refimpl.grammar import charset as cs
 from refimpl.grammar.charset import CharSet
-from refimpl.grammar.literal import Char, Position, read
-from refimpl.grammar.machine import Go, Row
+from refimpl.grammar.literal import Char, Position, ranges_of, read
+from refimpl.grammar.machine import Go, Row, Ways
+from refimpl.grammar.yields import Yields
 
 Symbol = str | CharSet  # a rule's name, or one character of a set
 Rules = Mapping[str, tuple[tuple[Symbol, ...], ...]]
 MAX_STACKS = 10_000
+MAX_TEXT = 1 << 16  # bytes of a completion that is still looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,7 @@ class CfgGrammar:
         _check_left_recursion(self.rules)
         self._stacks: dict[tuple[Symbol, Stack | None], Stack] = {}
         self._opened: dict[Stack, frozenset[Stack | None]] = {}
+        self._lengths: dict[Stack, int] = {}
         self.root = self.push(root, None)
 
     def push(self, symbol: Symbol, rest: Stack | None) -> Stack:
@@ -148,8 +152,47 @@ class CfgGrammar:
     def alike(self, local: Local, reach: int) -> Local:
         return local
 
-    def hurried(self, local: Local, frame: object) -> Local:
-        return local
+    def ways(self, local: Local, frame: object) -> Ways | None:
+        """Straight to the end: the stack with the shortest text, character by character known."""
+        if None in local.stacks and not local.position:
+            return []
+        best = min((self._end_of(s, local.position) for s in local.stacks if s), default=None)
+        if best is None or best[0] > MAX_TEXT:
+            return []
+        _, _, stack, begun = best
+        text = begun + self.yields.text(_symbols(stack)[1:])
+        return [(text, Go(Local(frozenset({None}))))]
+
+    def _end_of(self, stack: Stack, position: Position) -> tuple[int, int, Stack, bytes]:
+        """(length, a number that decides between equals, the stack, the end of its first)."""
+        allowed, left = _set(stack), None
+        if position:
+            allowed, left = cs.intersect(allowed, ranges_of(position)), int(position[2])
+        begun = chr(allowed[0][0]).encode()
+        begun = begun if left is None else begun[-left:]
+        return len(begun) + self._length(stack.rest), stack.id, stack, begun
+
+    def _length(self, stack: Stack | None) -> int:
+        todo = [stack]
+        while (top := todo[-1]) is not None and top not in self._lengths:
+            todo.append(top.rest)
+        for top in reversed(todo):
+            if top is not None and top not in self._lengths:
+                below = self._lengths[top.rest] if top.rest else 0
+                self._lengths[top] = self.yields.length(top.symbol) + below
+        return self._lengths[stack] if stack else 0
+
+    @cached_property
+    def yields(self) -> Yields:
+        return Yields(self.rules)
+
+
+def _symbols(stack: Stack | None) -> list[Symbol]:
+    out: list[Symbol] = []
+    while stack is not None:
+        out.append(stack.symbol)
+        stack = stack.rest
+    return out
 
 
 def _set(stack: Stack) -> CharSet:

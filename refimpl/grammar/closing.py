@@ -1,16 +1,22 @@
-"""Ending in time: how many bytes a text still needs, and which tokens leave room for them.
+"""How a text can end soonest: the shortest bytes that complete a state.
 
-A generation that stops at `max_tokens` in the middle of a document has produced nothing.  So a
-request may ask that its text be complete by then: a token is allowed only if what it leaves open
-can still be closed with the tokens that remain.
+A generation that stops at `max_tokens` in the middle of a document has produced nothing.  `rest`
+says how many bytes a state still needs, and which; `in_time` then allows only tokens that leave
+room for them.
 
-`rest(state)` is a text that completes a state: leave the innermost part in as few bytes as
-possible, then the part around it, and so on.  Its first byte leads to a state whose own rest is one
-byte shorter.  So while the rest has no more bytes than there are tokens left, and every byte is a
-token, some token keeps it so: once a text can be closed in time, it will be.
+A part (a value, a key) ends with a result, and what follows depends on the result alone.  So the
+ends of each part are searched once, in the order of their length and no further than somebody asks
+(Dijkstra's algorithm; a nested part is an edge to each of its results, as in the pushdown summaries
+of Reps, Horwitz and Sagiv, 1995).  A nested part begins after at least one byte; so it is asked for
+shorter ends than the part around it, and recursion comes to a halt.
 
-The grammar keeps the number of states to look at small (`hurried`): the members that are required
-must all be written, in whatever order, so looking at one order is enough to know the length.
+The grammar keeps the search small (`ways`): of all spellings of a character the shortest, of all
+orders of the members that are required one.
+
+The result is the shortest where the future depends on results alone.  Where it depends on the text
+itself (items that must differ, members that are counted and told apart by their names) each part is
+the shortest by itself, and the whole a known completion.  Either way every state on the way knows
+the rest of the way, so a text that can be closed stays so, byte by byte.
 
 >>> from refimpl.grammar.gbnf import grammar
 >>> machine = Machine(grammar('root ::= "(" root ")" | "x"'))
@@ -20,49 +26,167 @@ b'x))'
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
-from numpy import ndarray
 
-from refimpl.errors import InputError, UnsupportedError
-from refimpl.grammar.charset import ALL
-from refimpl.grammar.constraint import Constraint
-from refimpl.grammar.json_states import Text
-from refimpl.grammar.machine import FIRST_SPECIAL, PUSH, Machine, State
-from refimpl.grammar.masks import Mask, is_plain, is_utf8, pack, unpack
+from refimpl.grammar.json_states import ItemFrame, Key, MemberFrame
+from refimpl.grammar.json_ways import alternatives
+from refimpl.grammar.machine import DEAD, FIRST_SPECIAL, PUSH, Machine, State
 
 MAX_STEPS = 20_000
-NEVER = 1 << 30
-Ends = dict[int, bytes]  # results of a part, and a text that leads to each
+MAX_BYTES = 1 << 16
+Edge = tuple[bytes, int]  # a text, and a code as in the machine's table
+
+
+class Ends:
+    """The results of one part: `of_length[n]` are those that n bytes lead to, and no fewer."""
+
+    def __init__(self, closing: "Closing", local: int, frame: int):
+        self.closing, self.frame = closing, frame
+        self.of_length: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        self.length = -1  # all ends of at most so many bytes are found
+        self._alternatives = alternatives(closing.machine.locals[local])
+        self._covered: frozenset[Any] = frozenset()
+        self._best = {local: 0}
+        self._queue: dict[int, list[tuple[int, bytes]]] = {0: [(local, b"")]}
+        self._pops: dict[int, list[tuple[int, bytes]]] = {}
+        self._nested: list[tuple[bytes, int, Ends, bool]] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are no longer ends; also said when too much may come next."""
+        return not (self._queue or self._pops or self._nested)
+
+    def grow(self, length: int) -> None:
+        while self.length < length and not self.is_done:
+            self._settle(self.length + 1)
+            self.length += 1
+
+    def _settle(self, n: int) -> None:
+        """Everything that exactly n bytes lead to."""
+        for text, frame, nested, inside in self._nested:
+            nested.grow(n - len(text))
+            for result, end in nested.of_length.get(n - len(text), ()):
+                read = (text[-1:] if inside else b"") + end
+                self._reach(self.closing.resumed(frame, result, read), text + end)
+        for result, text in self._pops.pop(n, ()):
+            self._end(result, text)
+        for local, text in self._queue.pop(n, ()):
+            if self._best[local] == n and not self._is_covered(local):
+                self._expand(local, text)
+        if len(self._best) > MAX_STEPS:
+            self._stop()
+
+    def _expand(self, local: int, text: bytes) -> None:
+        machine = self.closing.machine
+        done = machine.grammar.result(machine.locals[local])
+        if done is not None:
+            self._end(machine.result(done), text)
+        for more, code in self.closing.edges(local, self.frame):
+            if code >= 0:
+                self._reach(code, text + more)
+                continue
+            kind, a, b, inside = machine.specials[FIRST_SPECIAL - code]
+            if kind == PUSH:
+                self._nested.append((text + more, a, self.closing.ends(b, a), bool(inside)))
+            elif not b:  # a pop that leaves its byte to others ends without it: `result`
+                self._pops.setdefault(len(text + more), []).append((a, text + more))
+
+    def _is_covered(self, local: int) -> bool:
+        """Whether nothing new can come of a local state."""
+        here = alternatives(self.closing.machine.locals[local])
+        return self._alternatives is not None and here is not None and here <= self._covered
+
+    def _reach(self, local: int, text: bytes) -> None:
+        if self._best.get(local, MAX_BYTES) > len(text):
+            self._best[local] = len(text)
+            self._queue.setdefault(len(text), []).append((local, text))
+
+    def _end(self, result: int, text: bytes) -> None:
+        """Notes a result unless each of its alternatives was reached in fewer bytes."""
+        value = self.closing.machine.results[result]
+        new = frozenset(value if isinstance(value, tuple) else (value,))
+        if not new <= self._covered:
+            self._covered |= new
+            self.of_length[len(text)].append((result, text))
+        if self._alternatives is not None and self._alternatives <= self._covered:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._queue, self._pops, self._nested = {}, {}, []
 
 
 class Closing:
-    """Shortest ends of the parts of one machine's texts."""
+    """Shortest ends of one machine's texts."""
 
     def __init__(self, machine: Machine):
-        self.machine, self.grammar = machine, machine.grammar
+        self.machine = machine
         self._ends: dict[tuple[int, int], Ends] = {}
-        self._open: dict[tuple[int, int], None] = {}
-        self._skipped = 0
-        self._rests: dict[State, bytes] = {}
+        self._edges: dict[tuple[int, int], list[Edge]] = {}
+        self._rests: dict[State, bytes | None] = {}
 
-    def rest(self, state: State) -> bytes:
-        """A text that completes this state, empty if it is complete."""
+    def rest(self, state: State) -> bytes | None:
+        """A text that completes this state, empty if it is complete; None if too hard to find."""
         if state not in self._rests:
-            self._rests[state] = self._rest(state)
+            self._rests[state] = found = self._rest(state)
+            if found is not None:
+                self._note_the_way(state, found)
         return self._rests[state]
 
-    def _rest(self, state: State) -> bytes:
+    def _note_the_way(self, state: State, rest: bytes) -> None:
+        for i, byte in enumerate(rest, 1):
+            after = self.machine.step(state, byte)
+            assert after is not None, "what completes a state can be read from it"
+            known = self._rests.get(after)
+            if known is not None and len(known) <= len(rest) - i:
+                return
+            self._rests[after] = rest[i:]
+            state = after
+
+    def _rest(self, state: State) -> bytes | None:
         if self.machine.accepts(state):
             return b""
-        ends = self.ends(state.local, self.machine.frame_of[state.stack])
+        ends, best, length = self.ends(state.local, self.machine.frame_of[state.stack]), None, 0
+        least = self._least(state)
+        while best is None or length + least < len(best):
+            ends.grow(length)
+            for result, text in ends.of_length.get(length, ()):
+                whole = self._whole(state, result, text)
+                if whole is not None and (best is None or len(whole) < len(best)):
+                    best = whole
+                if self._is_everything(state, result):
+                    return best
+            if ends.is_done and length >= ends.length:
+                return best
+            length += 1
+        return best
+
+    def _whole(self, state: State, result: int, text: bytes) -> bytes | None:
+        """This end of the innermost part, and the rest of what is around it."""
         if state.stack == 0:
-            return _shortest(ends.values())
-        return _shortest(
-            text + self.rest(self._around(state, result, text)) for result, text in ends.items()
-        )
+            return text
+        after = self.rest(self._around(state, result, text))
+        return None if after is None else text + after
+
+    def _is_everything(self, state: State, result: int) -> bool:
+        """Whether no other result of the innermost part could lead to a shorter text."""
+        frame = self.machine.frames[self.machine.frame_of[state.stack]]
+        if not isinstance(frame, MemberFrame | ItemFrame):
+            return state.stack == 0
+        return len(self.machine.results[result]) == len(frame.nexts)
+
+    def _least(self, state: State) -> int:
+        """At least so many bytes come after the innermost part, whatever its result."""
+        machine, stack = self.machine, state.stack
+        frame = machine.frames[machine.frame_of[stack]]
+        if not isinstance(frame, MemberFrame | ItemFrame) or frame.record:
+            return machine.depth[stack]  # every frame takes a byte to leave
+        if len(frame.nexts) < 2:
+            return 0
+        everything = machine.result(tuple(range(len(frame.nexts))))
+        after = self.rest(self._around(state, everything, b""))
+        return machine.depth[stack] if after is None else len(after)
 
     def _around(self, state: State, result: int, text: bytes) -> State:
         """The state after the innermost part ended with this text and result."""
@@ -70,151 +194,35 @@ class Closing:
         below, offset, read = machine.parent[stack], machine.offset[stack], b""
         if state.text is not None and offset >= 0:
             read = state.text[offset:] + text
-        local = self._resumed(machine.frame_of[stack], result, read)
+        local = self.resumed(machine.frame_of[stack], result, read)
         kept = machine.records[below] and state.text is not None
         return State(local, below, state.text + text if kept and state.text is not None else None)
 
-    def _resumed(self, frame: int, result: int, read: bytes) -> int:
+    def resumed(self, frame: int, result: int, read: bytes) -> int:
         machine = self.machine
-        local = self.grammar.resume(machine.frames[frame], machine.results[result], read)
+        local = machine.grammar.resume(machine.frames[frame], machine.results[result], read)
         assert local is not None, "every result that a part can have leads on"
         return machine.local(local)
 
     def ends(self, local: int, frame: int) -> Ends:
-        """The results with which a part can end soonest, and how.
+        """Of the part that goes on in this local state; only a key asks what is around it."""
+        key = (local, frame if isinstance(self.machine.locals[local], Key) else 0)
+        if key not in self._ends:
+            self._ends[key] = Ends(self, local, key[1])
+        return self._ends[key]
 
-        An end that goes through another such part is longer than that part's own; so a part that
-        is being searched already is passed over, and what was found that way is not remembered.
-        """
-        key = (local, frame)
-        if key in self._ends:
-            return self._ends[key]
-        if key in self._open:
-            self._skipped += 1
-            return {}
-        self._open[key] = None
-        skipped = self._skipped
-        found = self._search(local, frame)
-        del self._open[key]
-        if not self._open or skipped == self._skipped:
-            self._ends[key] = found
-        return found
+    def edges(self, local: int, frame: int) -> list[Edge]:
+        """Ways on from a local state, enough for every shortest text."""
+        if (local, frame) not in self._edges:
+            self._edges[local, frame] = self._edges_of(local, frame)
+        return self._edges[local, frame]
 
-    def _search(self, start: int, frame: int) -> Ends:
-        """Dijkstra's search over the local states of a part; a nested part is one edge."""
-        queue: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-        pops: dict[int, Ends] = defaultdict(dict)
-        start = self._hurried(start, frame)
-        best = {start: 0}
-        queue[0].append((start, b""))
-        length = 0
-        while queue or pops:
-            found = pops.pop(length, {})
-            for local, text in queue.pop(length, []):
-                if best[local] < length:
-                    continue
-                done = self.grammar.result(self.machine.locals[local])
-                if done is not None:
-                    found.setdefault(self.machine.result(done), text)
-                for more, after, result in self._edges(local):
-                    longer = text + more
-                    if result >= 0:
-                        pops[len(longer)].setdefault(result, longer)
-                        continue
-                    after = self._hurried(after, frame)
-                    if best.get(after, NEVER) > len(longer):
-                        best[after] = len(longer)
-                        queue[len(longer)].append((after, longer))
-            if found:
-                return found
-            if len(best) > MAX_STEPS:
-                raise UnsupportedError("closing in time where this much may come next")
-            length += 1
-        return {}
-
-    def _edges(self, local: int) -> Iterator[tuple[bytes, int, int]]:
-        """Ways on from a local state: (text, next local state, -1) or (text, -1, result)."""
+    def _edges_of(self, local: int, frame: int) -> list[Edge]:
         machine = self.machine
+        ways = machine.grammar.ways(machine.locals[local], machine.frames[frame])
+        if ways is not None:
+            return [(text, machine.lower(action)) for text, action in ways]
         machine.code(local, 0)
         codes, bytes_ = np.unique(machine.table[local], return_index=True)
-        for code, byte in zip(codes.tolist(), bytes_.tolist(), strict=True):
-            text = bytes((byte,))
-            if code >= 0:
-                yield text, code, -1
-            elif code <= FIRST_SPECIAL:
-                kind, a, b, inside = machine.specials[FIRST_SPECIAL - code]
-                if kind != PUSH:
-                    if not b:
-                        yield text, -1, a
-                    continue
-                for result, end in self.ends(b, a).items():
-                    read = (text if inside else b"") + end
-                    yield text + end, self._resumed(a, result, read), -1
-
-    def _hurried(self, local: int, frame: int) -> int:
-        machine = self.machine
-        return machine.local(self.grammar.hurried(machine.locals[local], machine.frames[frame]))
-
-
-def _shortest(texts: Iterable[bytes]) -> bytes:
-    return min(texts, key=lambda text: (len(text), text))
-
-
-class InTime:
-    """A constraint whose texts are complete after `limit` tokens: a state is (state, tokens left).
-
-    It looks at the state after every allowed token, once for each state: slower than a mask.
-    """
-
-    def __init__(self, constraint: Constraint, limit: int):
-        self.constraint, self.closing = constraint, Closing(constraint.machine)
-        tokens = constraint.vocabulary.tokens
-        if len({t for t in tokens if len(t) == 1}) < 256:
-            raise UnsupportedError("closing in time needs a vocabulary with every byte as a token")
-        need = len(self.closing.rest(constraint.start))
-        if need > limit:
-            raise InputError(f"this constraint needs {need} tokens; max_tokens leaves {limit}")
-        self.start = (constraint.start, limit)
-        self.plain = np.array([bool(t) and is_plain(t) and is_utf8(t, whole=True) for t in tokens])
-        self._needs: dict[State, Int32[ndarray, " tokens"]] = {}
-
-    def mask(self, state: tuple[State, int]) -> Mask:
-        inner, left = state
-        mask = self.constraint.mask(inner)
-        if inner not in self._needs:
-            self._needs[inner] = self._needed(inner, mask)
-        in_time = self._needs[inner] <= left - 1
-        in_time[list(self.constraint.vocabulary.stops)] = True
-        out: Mask = mask & pack(in_time)
-        return out
-
-    def _needed(self, state: State, mask: Mask) -> Int32[ndarray, " tokens"]:
-        """How many bytes each allowed token leaves to be written."""
-        vocabulary, machine = self.constraint.vocabulary, self.constraint.machine
-        out = np.full(len(vocabulary.tokens), NEVER, np.int32)
-        allowed = unpack(mask, out.size)
-        if self._is_steady(state):
-            out[self.plain] = len(self.closing.rest(state))
-            allowed &= ~self.plain
-        for token in np.flatnonzero(allowed).tolist():
-            after = machine.advance(state, vocabulary.tokens[token])
-            out[token] = NEVER if after is None else len(self.closing.rest(after))
-        return out
-
-    def _is_steady(self, state: State) -> bool:
-        """Inside a string of any text: plain characters lead back to the same state."""
-        machine = self.constraint.machine
-        local = machine.locals[state.local]
-        return (
-            isinstance(local, Text)
-            and not local.position
-            and state.text is None
-            and all(
-                node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
-                for _, node, lo, hi in local.threads
-            )
-        )
-
-    def advance(self, state: tuple[State, int], token: int) -> tuple[State, int]:
-        inner, left = state
-        return self.constraint.advance(inner, token), left - 1
+        pairs = zip(codes.tolist(), bytes_.tolist(), strict=True)
+        return [(bytes((byte,)), code) for code, byte in pairs if code != DEAD]

@@ -224,7 +224,8 @@ class Fit:
     def key_automaton(self, names: tuple[str, ...], patterns: tuple[Node, ...]) -> KeyAutomaton:
         key = (names, patterns)
         if key not in self._automata:
-            self._automata[key] = KeyAutomaton(self.r, names, patterns)
+            nameless = self.key_automaton((), patterns) if names and patterns else None
+            self._automata[key] = KeyAutomaton(self.r, names, patterns, nameless)
         return self._automata[key]
 
 

@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from refimpl.errors import InputError
-from refimpl.grammar import gbnf, lark, xml
+from refimpl.grammar import ebnf, gbnf, lark, xml
 from refimpl.grammar.cfg import CfgGrammar
-from refimpl.grammar.closing import InTime
 from refimpl.grammar.constraint import Constraint, compile_json_schema
+from refimpl.grammar.in_time import InTime, Needs
 from refimpl.grammar.json_states import Layout
 from refimpl.grammar.masks import Mask, Vocabulary
 from refimpl.grammar.regex_grammar import choices, pattern
@@ -99,7 +99,8 @@ class Asked:
 
     def __init__(self, vocabulary: Vocabulary, schema: SchemaCompiler = compile_json_schema):
         self.vocabulary, self.schema = vocabulary, schema
-        self._made: dict[tuple[str, str, Layout, bool], Constrains] = {}
+        self._made: dict[tuple[str, str, Layout], Constrains] = {}
+        self._needs: dict[Constrains, Needs] = {}
 
     def guide(self, params: SamplingParams, limit: int | None = None) -> Guide | None:
         """A guide for one sequence of at most `limit` tokens, or None if it is free."""
@@ -107,8 +108,10 @@ class Asked:
         if constraint is None:
             return None
         if params.close_in_time:
-            assert isinstance(constraint, Constraint), "closing is worked out on the machine"
-            constraint = InTime(constraint, params.max_tokens if limit is None else limit)
+            if constraint not in self._needs:
+                self._needs[constraint] = Needs(constraint)
+            needs = self._needs[constraint]
+            constraint = InTime(needs, params.max_tokens if limit is None else limit)
         return Guide(constraint)
 
     def constraint(self, params: SamplingParams) -> Constrains | None:
@@ -122,16 +125,15 @@ class Asked:
             in_order=params.json_in_order,
             escapes=params.json_escapes,
         )
-        key = (name, text, layout, params.close_in_time)
+        key = (name, text, layout)
         if key not in self._made:
-            self._made[key] = self._compile(name, what, layout, params.close_in_time)
+            self._made[key] = self._compile(name, what, layout)
         return self._made[key]
 
-    def _compile(self, name: str, what: Any, layout: Layout, closes: bool) -> Constrains:
+    def _compile(self, name: str, what: Any, layout: Layout) -> Constrains:
         match name:
             case "json_schema":
-                compile = compile_json_schema if closes else self.schema
-                return compile(read_schema(what), self.vocabulary, layout=layout)
+                return self.schema(read_schema(what), self.vocabulary, layout=layout)
             case "regex":
                 return Constraint(pattern(what), self.vocabulary)
             case "choice":
@@ -140,10 +142,15 @@ class Asked:
 
 
 def read_grammar(text: str) -> CfgGrammar:
-    """GBNF is known by its `::=`, a schema of XML elements by its brace; the rest is Lark."""
+    """By its look: a brace begins a schema of XML elements, `::=` stands in GBNF and in W3C's EBNF.
+
+    The two are told apart by `ebnf.is_ebnf`; the rest is Lark.
+    """
     if text.lstrip().startswith("{"):
         return xml.grammar(read_schema(text))
-    return gbnf.grammar(text) if "::=" in text else lark.grammar(text)
+    if "::=" not in text:
+        return lark.grammar(text)
+    return ebnf.grammar(text) if ebnf.is_ebnf(text) else gbnf.grammar(text)
 
 
 def read_schema(schema: Any) -> Any:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from refimpl.grammar import json_ways
 from refimpl.grammar.json_states import (
     NUMBER_BYTES,
     VALUE_STARTS,
@@ -39,7 +40,7 @@ from refimpl.grammar.json_states import (
     Word,
 )
 from refimpl.grammar.json_values import canonical
-from refimpl.grammar.machine import Action, Go, Pop, Push, Row
+from refimpl.grammar.machine import Action, Go, Pop, Push, Row, Ways
 from refimpl.grammar.number_sets import NumberSet, can_complete, is_complete, settle
 from refimpl.grammar.object_steps import ObjectSteps, grouped
 from refimpl.grammar.schema import SchemaReader
@@ -104,6 +105,9 @@ class JsonGrammar(ObjectSteps):
             case ItemFrame():
                 return Array(self.with_value(_kept(frame.nexts, result), text), False, 0)
         return None
+
+    def ways(self, local: Local, frame: Any) -> Ways | None:
+        return json_ways.ways(self, local, frame)
 
     # --- values
 

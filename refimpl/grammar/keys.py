@@ -26,10 +26,16 @@ KeyRow = tuple[tuple[int, KeyState], ...]
 
 
 class KeyAutomaton:
-    """Deterministic, over characters; `names` sorted."""
+    """Deterministic, over characters; `names` sorted.  `nameless` has the same patterns alone."""
 
-    def __init__(self, regexes: Regexes, names: tuple[str, ...], patterns: tuple[Node, ...]):
-        self.r, self.names, self.patterns = regexes, names, patterns
+    def __init__(
+        self,
+        regexes: Regexes,
+        names: tuple[str, ...],
+        patterns: tuple[Node, ...],
+        nameless: "KeyAutomaton | None" = None,
+    ):
+        self.r, self.names, self.patterns, self.nameless = regexes, names, patterns, nameless
         self.start: KeyState = ((0, len(names), 0) if names else None, patterns)
         self._rows: dict[KeyState, KeyRow] = {}
         self._found: dict[tuple[KeyState, frozenset[Label]], bool] = {}
@@ -124,10 +130,19 @@ class KeyAutomaton:
         """How many unnamed keys get each label; None is infinitely many."""
         if not self.patterns:
             return {frozenset(): None}
+        if self.nameless is not None:
+            return self._less_names(dict(self.nameless.supply))
         states = self._reachable(self.start)
         labels = {s: self.label(s) for s in states}
         found = dict.fromkeys(x for x in labels.values() if not isinstance(x, str))
         return {label: self._count(states, labels, label) for label in found}
+
+    def _less_names(self, supply: dict[Label, int | None]) -> dict[Label, int | None]:
+        for name in self.names:
+            label = frozenset(p for p in self.patterns if self.r.matches(p, name))
+            if (count := supply.get(label)) is not None:
+                supply[label] = count - 1
+        return {label: count for label, count in supply.items() if count != 0}
 
     def _count(
         self, states: list[KeyState], labels: dict[KeyState, Label], label: Label

@@ -68,6 +68,46 @@ def _start(byte: int) -> Char | Part | None:
     return None
 
 
+def ranges_of(position: Position) -> cs.CharSet:
+    """The characters that a part of a spelling can still become."""
+    kind, *numbers = position
+    value, n, *more = (*map(int, numbers), 0, 0)
+    match kind:
+        case "utf8":
+            part = _utf8(value, n, more[0])
+            return part.ranges if part else ()
+        case "hex" if n:
+            return _units(value << 4 * (4 - n), ((value + 1) << 4 * (4 - n)) - 1)
+        case "low":
+            return _pairs(value, 0, 0)
+        case "lowhex":
+            return _pairs(value, n, more[0])
+    return cs.ALL
+
+
+def finish(position: Position, code_point: int) -> bytes:
+    r"""The fewest bytes that make this part the character, one of its `ranges_of`.
+
+    >>> [finish(p, ord("\n")) for p in (("escape",), ("hex", 0, 2))]
+    [b'n', b'0a']
+    >>> finish(("low", 0xD83D, 0), 0x1F600)
+    b'\\ude00'
+    """
+    kind, *numbers = position
+    if kind == "utf8":
+        return chr(code_point).encode()[-int(numbers[1]) :]
+    letter = next((e for e, c in _SHORT.items() if c == code_point), None)
+    if kind == "escape" and letter is not None:
+        return bytes((letter,))
+    units = [code_point]
+    if code_point > 0xFFFF:
+        high, low = divmod(code_point - 0x10000, 0x400)
+        units = [0xD800 + high, 0xDC00 + low]
+    spelled = b"\\".join(b"u%04x" % unit for unit in units)
+    read = {"escape": 0, "hex": 1, "low": 5, "lowhex": 7}[str(kind)]
+    return spelled[read + (0 if kind == "escape" else int(numbers[-1])) :]
+
+
 def _utf8(value: int, left: int, shortest: int) -> Part | None:
     """`left` continuation bytes are missing; a value below `shortest` would be overlong."""
     lo, hi = value << 6 * left, ((value + 1) << 6 * left) - 1

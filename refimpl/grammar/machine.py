@@ -41,6 +41,7 @@ Action = Go | Push | Pop
 
 
 Row = list[tuple[int, int, Action | None]]  # (first byte, last byte, what they do)
+Ways = list[tuple[bytes, Action]]
 
 
 @runtime_checkable
@@ -78,8 +79,8 @@ class Grammar(Protocol):
         """A local state that allows the same texts of at most `reach` bytes."""
         ...
 
-    def hurried(self, local: Any, frame: Any) -> Hashable:
-        """A local state with fewer ways on, one of the shortest among them (`closing`)."""
+    def ways(self, local: Any, frame: Any) -> "Ways | None":
+        """Texts and what they do, enough for every shortest end (`closing`); None: every byte."""
         ...
 
 
@@ -172,11 +173,11 @@ class Machine:
         """Asks the grammar for all steps of a local state."""
         codes = np.full(256, DEAD, np.int32)
         for first, last, action in self.grammar.row(self.locals[local]):
-            codes[first : last + 1] = self._lower(action)
+            codes[first : last + 1] = self.lower(action)
         self.table[local] = codes
         return int(codes[byte])
 
-    def _lower(self, action: Action | None) -> int:
+    def lower(self, action: Action | None) -> int:
         match action:
             case Go(local):
                 return self.local(local)

@@ -129,7 +129,7 @@ class Masks:
         machine, trie = self.machine, self.vocabulary.trie
         depth = machine.lowest = machine.depth[state.stack]
         allowed = np.zeros(trie.size, bool)
-        walk = _Walk(machine, state)
+        walk = Walk(machine, state)
         at, context = np.array([state.local], np.int32), np.zeros(1, np.int32)
         for level in trie.levels:
             at, context = walk.descend(at, context, level)
@@ -145,7 +145,7 @@ class Masks:
         return mask, max(depth - machine.lowest, 1)
 
 
-class _Walk:
+class Walk:
     """One descent.  Each node has a local state (or DEAD) and a context, its stack and text.
 
     Almost every byte changes the local state alone, which `machine.table` knows for all nodes of a

@@ -88,16 +88,18 @@ class NumberSet:
         end = hi if closed else b
         if end is not None and (start > end or (start == end and not closed)):
             return False
-        return (self._real_in if self.step is None else self._multiple_in)(start, end)
+        if self.step is None:
+            return self._real_in(start, end)
+        return self._multiple_in(start, end, closed)
 
-    def _multiple_in(self, start: Fraction, end: Fraction | None) -> bool:
+    def _multiple_in(self, start: Fraction, end: Fraction | None, closed: bool) -> bool:
         assert self.step is not None
         k = math.ceil(start / self.step)
         for i in range(k, k + 66 + 4 * len(self.without)):
             x = i * self.step
-            if end is not None and x > end:
+            if end is not None and (x > end or (x == end and not closed)):
                 return False
-            if self.has(x) and (x != end or end == self.bounds[1]):
+            if self.has(x):
                 return True
         return False
 

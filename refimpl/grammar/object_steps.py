@@ -15,7 +15,6 @@ from refimpl.grammar.json_states import (
     Key,
     KeyFrame,
     Layout,
-    Local,
     MemberFrame,
     Object,
     ObjectThread,
@@ -62,16 +61,6 @@ class ObjectSteps(StringSteps):
         record = any(self.must_tell_apart(t.shape, local.count) for t in local.threads)
         frame = KeyFrame(local.threads, local.seen, local.count, record)
         return Push(frame, Key(automaton, allowed, automaton.start, ()), inside=True)
-
-    def hurried(self, local: Local, frame: Any) -> Local:
-        """A key that is needed anyway comes before any other."""
-        if not isinstance(local, Key) or local.position or not isinstance(frame, KeyFrame):
-            return local
-        part, names = local.state[0], local.automaton.names
-        needed = frame.threads[0].shape.required - frame.seen
-        near = names[part[0] : part[1]] if part else ()
-        first = next((n for n in near if n in needed and n in local.allowed), None)
-        return replace(local, allowed=frozenset({first})) if first is not None else local
 
     def must_tell_apart(self, o: ObjectShape, count: int) -> bool:
         """Whether a repeated key could matter although its name is unknown to the schema.

@@ -12,11 +12,12 @@ of them leads to a live node.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from refimpl.errors import InputError
 from refimpl.grammar import charset as cs
 from refimpl.grammar.literal import Char, Position, read
-from refimpl.grammar.machine import Go, Row
+from refimpl.grammar.machine import Go, Row, Ways
 from refimpl.grammar.regex import Node, Regexes
 from refimpl.grammar.regex_language import full_match
 from refimpl.grammar.regex_syntax import Dialect, python_dialect
@@ -82,8 +83,13 @@ class RegexGrammar:
     def alike(self, local: Local, reach: int) -> Local:
         return local
 
-    def hurried(self, local: Local, frame: object) -> Local:
-        return local
+    def ways(self, local: Local, frame: object) -> Ways | None:
+        """Of the characters that do the same, the one with the fewest bytes."""
+        if local.position:
+            return None
+        row = [*self.r.row(local.node), (cs.MAX_CODE_POINT + 1, self.r.EMPTY)]
+        pieces = ((cs.charset((lo, end - 1)), n) for (lo, n), (end, _) in pairwise(row))
+        return [(chr(s[0][0]).encode(), Go(Local(n))) for s, n in pieces if s and self.r.is_live(n)]
 
 
 def pattern(text: str, dialect: Dialect | None = None) -> RegexGrammar:

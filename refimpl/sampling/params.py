@@ -59,7 +59,7 @@ class SamplingParams:
 
     json_schema: Any = field(default=None, hash=False)  # a schema or its text: one such document
     regex: str | None = None  # texts that match from beginning to end, in Python's syntax
-    grammar: str | None = None  # texts of a grammar: GBNF, Lark, or a schema of XML elements
+    grammar: str | None = None  # texts of a grammar: GBNF, EBNF, Lark, or XML elements
     choice: tuple[str, ...] | None = None  # one of these texts
     close_in_time: bool = False  # such a text is complete when max_tokens is reached
     json_white_space: int = 16  # how much may stand together in a document

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.numba.grammar import CompiledTries
+from backends.numba.grammar_constraint import compile_json_schema as fast_schema
 from refimpl.errors import InputError, UnsupportedError
-from refimpl.grammar.closing import Closing, InTime
+from refimpl.grammar.closing import Closing
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.forced import forced_text, forced_tokens
 from refimpl.grammar.gbnf import grammar
+from refimpl.grammar.in_time import InTime, Needs
 from refimpl.grammar.json_states import Layout
+from refimpl.grammar.machine import Machine
 from refimpl.grammar.masks import Vocabulary, unpack
 from refimpl.grammar.regex_grammar import pattern
 
@@ -43,7 +47,7 @@ def test_a_document_is_complete_when_the_tokens_run_out(name: str, vocabulary: V
     jsonschema = pytest.importorskip("jsonschema")
     c, rnd = compile_json_schema(SCHEMAS[name], vocabulary), random.Random(name)
     limit = len(Closing(c.machine).rest(c.start)) + 6
-    in_time = InTime(c, limit)
+    in_time = InTime(Needs(c), limit)
     state, text = in_time.start, b""
     for _ in range(limit):
         allowed = allowed_of(in_time, state, len(vocabulary.tokens))
@@ -55,17 +59,108 @@ def test_a_document_is_complete_when_the_tokens_run_out(name: str, vocabulary: V
     assert jsonschema.Draft202012Validator(SCHEMAS[name]).is_valid(json.loads(text))
 
 
+SMALL = {
+    "a longer value leads to a shorter text": {
+        "type": "array", "minItems": 1,
+        "anyOf": [{"prefixItems": [{"const": 1}, {"const": 123456}], "minItems": 2},
+                  {"prefixItems": [{"const": 22}]}]},
+    "one alternative requires less": {
+        "type": "object", "additionalProperties": False,
+        "properties": {"aa": {"const": 11}, "b": {"const": 2}},
+        "anyOf": [{"required": ["aa"]}, {"required": ["b"]}]},
+    "a number": {"type": "integer", "minimum": 4000, "exclusiveMaximum": 6000},
+    "texts": {"type": "string", "pattern": "^(aaa|b\\n|é.)$"},
+    "lengths": {"type": "string", "minLength": 2, "maxLength": 4},
+    "choice": {"enum": ["yes", None, [1], {"k": 0}]},
+    "contains": {"type": "array", "contains": {"const": 7}, "minContains": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_rest_is_the_shortest_there_is(name: str, vocabulary: Vocabulary):
+    """Breadth first over all bytes, from the beginning and from states on random ways."""
+    layout = Layout(white_space=0)
+    machine = compile_json_schema(SMALL[name], vocabulary, layout=layout).machine
+    closing, rnd = Closing(machine), random.Random(name)
+    starts, state = [machine.start], machine.start
+    for _ in range(6):
+        bytes_ = [b for b in range(256) if machine.step(state, b) is not None]
+        after = machine.step(state, rnd.choice(bytes_)) if bytes_ else None
+        if after is None:
+            break
+        starts.append(state := after)
+    for start in starts:
+        level, n = {start: None}, 0
+        while not any(map(machine.accepts, level)) and len(level) < 3000:
+            steps = (machine.step(s, b) for s in level for b in range(256))
+            level, n = dict.fromkeys(s for s in steps if s is not None), n + 1
+        rest = closing.rest(start)
+        assert rest is not None
+        assert len(rest) == n if any(map(machine.accepts, level)) else len(rest) > n
+
+
+@pytest.mark.parametrize("text", ["root ::= [a-c]+ x | \"é\" x x\nx ::= \"q\" x \"!\" | \"zzz\"",
+                                  'root ::= "[" (root ("," root)+)? "]" | "true"'])  # fmt: skip
+def test_a_rest_under_rules_is_the_shortest_there_is(text: str):
+    machine = Machine(grammar(text))
+    closing, level, n = Closing(machine), {machine.start: None}, 0
+    rest = closing.rest(machine.start)
+    while not any(map(machine.accepts, level)):
+        steps = (machine.step(s, b) for s in level for b in range(256))
+        level, n = dict.fromkeys(s for s in steps if s is not None), n + 1
+    assert rest is not None and len(rest) == n
+    part = machine.advance(machine.start, "é".encode()[:1]) or machine.start
+    assert len(closing.rest(part) or b"") > 0
+
+
+@pytest.mark.parametrize("name", ["object", "any_of", "if", "tree", "lengths", "pattern_length"])
+def test_compiled_tables_close_in_time_by_the_same_masks(name: str, vocabulary: Vocabulary):
+    tries, rnd = CompiledTries(vocabulary), random.Random(name)
+    slow = Needs(compile_json_schema(SCHEMAS[name], vocabulary))
+    fast = Needs(fast_schema(SCHEMAS[name], vocabulary, tries))
+    assert not fast.is_plain
+    limit = (slow.bytes_of(slow.machine.start)) + 8
+    one, two = InTime(slow, limit), InTime(fast, limit)
+    state, quick = one.start, two.start
+    for _ in range(limit):
+        mask = one.mask(state)
+        assert np.array_equal(mask, two.mask(quick))
+        token = rnd.choice(np.flatnonzero(unpack(mask, len(vocabulary.tokens))).tolist())
+        if token == 0:
+            break
+        state, quick = one.advance(state, token), two.advance(quick, token)
+    assert one.machine.accepts(state[1])
+
+
+@pytest.mark.parametrize("name", ["object", "numbers", "unique", "contains"])
+def test_a_mask_in_time_is_the_mask_less_what_cannot_be_closed(name: str, vocabulary: Vocabulary):
+    needs, rnd = Needs(compile_json_schema(SCHEMAS[name], vocabulary)), random.Random(name)
+    machine, start = needs.machine, needs.machine.start
+    in_time = InTime(needs, needs.bytes_of(start) + 3)
+    state = in_time.start
+    for _ in range(12):
+        mask = unpack(in_time.mask(state), len(vocabulary.tokens))
+        for token, data in enumerate(vocabulary.tokens):
+            after = machine.advance(state[1], data) if data else None
+            expected = after is not None and needs.bytes_of(after) < state[2]
+            assert mask[token] == (machine.accepts(state[1]) if token == 0 else expected)
+        token = rnd.choice(np.flatnonzero(mask).tolist())
+        if token == 0:
+            break
+        state = in_time.advance(state, token)
+
+
 def test_too_little_room_is_an_error_before_the_first_token(vocabulary: Vocabulary):
     c = Constraint(grammar('root ::= "(" root ")" | "x"'), vocabulary)
-    assert InTime(c, 1).start
+    assert InTime(Needs(c), 1).start
     with pytest.raises(InputError, match="needs 5 tokens; max_tokens leaves 4"):
-        InTime(Constraint(pattern("a{5}"), vocabulary), 4)
+        InTime(Needs(Constraint(pattern("a{5}"), vocabulary)), 4)
 
 
 def test_closing_needs_every_byte_as_a_token():
     vocabulary = Vocabulary.of([b"</s>", b"a"], [0])
     with pytest.raises(UnsupportedError, match="every byte"):
-        InTime(Constraint(pattern("a{5}"), vocabulary), 9)
+        InTime(Needs(Constraint(pattern("a{5}"), vocabulary)), 9)
 
 
 ORDERED = {"type": "object", "required": ["z", "m"],

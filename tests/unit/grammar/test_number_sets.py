@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refimpl.grammar.number_rest import shortest_rest
 from refimpl.grammar.number_sets import (
     INTEGERS,
     NumberSet,
@@ -20,6 +21,7 @@ F = Fraction
 SETS = [
     NumberSet(lo=F(0), hi=F(10), step=F(1)),
     NumberSet(lo=F(3), lo_open=True),
+    NumberSet(lo=F(0), hi=F("5.6"), step=F("0.2")),  # 5.5 leads nowhere, though 5.6 is near
     NumberSet(hi=F(-1)),
     NumberSet(step=F(5)),
     NumberSet(step=F("0.01"), hi=F(1)),
@@ -62,6 +64,19 @@ def test_prefixes_live_exactly_when_completed(s: NumberSet):
         for t in map("".join, itertools.product(ALPHABET, repeat=n)):
             alive = t in prefixes or any(is_complete(s, t + tail) for tail in LONG_TAILS)
             assert can_complete(s, t) == alive, t
+
+
+@pytest.mark.parametrize("s", SETS, ids=range(len(SETS)))
+def test_the_rest_of_a_number_is_the_shortest_there_is(s: NumberSet):
+    for prefix in ("", "-", "5", "0.2", "15", "1e-"):
+        if not can_complete(s, prefix):
+            continue
+        rest, level, n = shortest_rest(s, prefix), [prefix], 0
+        while not any(is_complete(s, t) for t in level) and len(level) < 20:
+            longer = (t + c for t in level for c in "0123456789.eE+-")
+            level, n = [t for t in longer if can_complete(s, t)], n + 1
+        assert rest is not None and is_complete(s, prefix + rest)
+        assert len(rest) == n if any(is_complete(s, t) for t in level) else len(rest) > n
 
 
 numbers = st.decimals(-1000, 1000, places=2).map(lambda d: F(str(d)))

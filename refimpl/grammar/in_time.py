@@ -1,0 +1,168 @@
+"""Ending in time: a text that is complete when its tokens run out.
+
+A token is allowed only if what it leaves open can be closed with the tokens that then remain
+(`closing`): its state's rest must have no more bytes than tokens are left.  The first byte of a
+rest leads to a state whose own rest is a byte shorter.  So if every byte is a token, some token
+keeps it so: once a text can be closed in time, it will be.
+
+What every token needs does not depend on how many are left, so it is worked out once for a state,
+and shared by all requests: tokens that lead to the same state are counted together.  With as many
+tokens left as the worst of them needs, the mask is the constraint's own.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from numpy import ndarray
+
+from refimpl.errors import InputError, UnsupportedError
+from refimpl.grammar.charset import ALL
+from refimpl.grammar.closing import Closing
+from refimpl.grammar.constraint import Constraint
+from refimpl.grammar.json_states import Text
+from refimpl.grammar.machine import Machine, State
+from refimpl.grammar.masks import MAX_RECENT, Mask, Vocabulary, Walk, is_plain, is_utf8, pack
+from refimpl.grammar.trie import Trie
+
+NEVER = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Need:
+    """What the tokens of one state leave to be written: of each token its group, of those the
+    bytes.  The last two groups are of what cannot come, and of the stops."""
+
+    group: Int32[ndarray, " tokens"]
+    bytes: Int32[ndarray, " groups"]
+    most: int
+
+    def within(self, left: int) -> Mask:
+        return pack((self.bytes <= left)[self.group])
+
+
+class Needs:
+    """The needs of one constraint's states, shared by its requests.
+
+    `constraint` may be compiled by a backend, which then reads its machine's tables as it knows
+    them; so what is learnt here goes into a machine of its own.
+    """
+
+    def __init__(self, constraint: Any):
+        self.is_plain = isinstance(constraint, Constraint)
+        machine = constraint.machine
+        self.machine: Machine = machine if self.is_plain else Machine(machine.grammar)
+        self.constraint, self.closing = constraint, Closing(self.machine)
+        tokens = constraint.vocabulary.tokens
+        if len({t for t in tokens if len(t) == 1}) < 256:
+            raise UnsupportedError("closing in time needs a vocabulary with every byte as a token")
+        self.stops = np.zeros(len(tokens), bool)
+        self.stops[list(constraint.vocabulary.stops)] = True
+        plain = [bool(t) and is_plain(t) and is_utf8(t, whole=True) for t in tokens]
+        self.plain = np.array(plain)
+        others = (b"" if p else t for p, t in zip(plain, tokens, strict=True))
+        self.trie, self.others = constraint.vocabulary.trie, Trie.of(list(others))
+        self._known: dict[State, Need] = {}
+
+    def of(self, state: State) -> Need:
+        if state not in self._known:
+            if len(self._known) > MAX_RECENT:
+                self._known.clear()
+            self._known[state] = self._of(state)
+        return self._known[state]
+
+    def _of(self, state: State) -> Need:
+        self.bytes_of(state)  # whose first byte then leads to a state that knows its own
+        steady = self._is_steady(state)
+        trie = self.others if steady else self.trie
+        group, states = where_tokens_lead(self.machine, state, self.constraint.vocabulary, trie)
+        needs = [self.bytes_of(s) for s in states]
+        if steady:
+            group[self.plain] = len(needs)
+            needs.append(self.bytes_of(state))
+        group[group < 0] = len(needs)
+        group[self.stops] = len(needs) + 1
+        return Need(
+            group=group,
+            bytes=np.array([*needs, NEVER, -NEVER], np.int32),
+            most=max(needs, default=0),
+        )
+
+    def bytes_of(self, state: State) -> int:
+        rest = self.closing.rest(state)
+        return NEVER if rest is None else len(rest)
+
+    def _is_steady(self, state: State) -> bool:
+        """Inside a string of any text: plain characters lead back to the same state."""
+        local = self.machine.locals[state.local]
+        return (
+            isinstance(local, Text)
+            and not local.position
+            and state.text is None
+            and all(
+                node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
+                for _, node, lo, hi in local.threads
+            )
+        )
+
+
+def where_tokens_lead(
+    machine: Machine, start: State, vocabulary: Vocabulary, trie: Trie
+) -> tuple[Int32[ndarray, " tokens"], list[State]]:
+    """Of each token in the trie the index of the state it leads to, or -1; and these states."""
+    walk, found = Walk(machine, start), []
+    at, context = np.array([start.local], np.int32), np.zeros(1, np.int32)
+    for level in trie.levels:
+        at, context = walk.descend(at, context, level)
+        ends = np.flatnonzero((at >= 0) & (level.token >= 0))
+        found.append(np.stack([level.token[ends], at[ends], context[ends]], axis=1))
+        if not (at >= 0).any():
+            break
+    tokens, locals_, contexts = np.concatenate([np.zeros((0, 3), np.int32), *found]).T
+    group = np.full(trie.size, -1, np.int32)
+    numbers: dict[State, int] = {}
+    pairs, inverse = np.unique(np.stack([locals_, contexts]), axis=1, return_inverse=True)
+    for i, (local, c) in enumerate(pairs.T.tolist()):
+        stack, text, begun = walk.contexts[c]
+        members = tokens[inverse.reshape(-1) == i]
+        if text is None:
+            group[members] = numbers.setdefault(State(local, stack), len(numbers))
+            continue
+        for token in members.tolist():  # each has read a text of its own
+            after = State(local, stack, text + vocabulary.tokens[token][begun:])
+            group[token] = numbers.setdefault(after, len(numbers))
+    group[trie.twins[:, 1]] = group[trie.twins[:, 0]]
+    return group, list(numbers)
+
+
+class InTime:
+    """A constraint whose texts are complete after `limit` tokens.
+
+    A state is the constraint's, the machine's beside it, and the number of tokens left.
+    """
+
+    def __init__(self, needs: Needs, limit: int):
+        self.needs, self.constraint = needs, needs.constraint
+        self.machine, self.vocabulary = needs.machine, needs.constraint.vocabulary
+        need = needs.bytes_of(self.machine.start)
+        if need > limit:
+            known = f"needs {need} tokens" if need < NEVER else "cannot be shown to end"
+            raise InputError(f"this constraint {known}; max_tokens leaves {limit}")
+        self.start = (self.constraint.start, self.machine.start, limit)
+
+    def mask(self, state: tuple[Any, State, int]) -> Mask:
+        inner, own, left = state
+        mask: Mask = self.constraint.mask(inner)
+        need = self.needs.of(own)
+        return mask if need.most < left else mask & need.within(left - 1)
+
+    def advance(self, state: tuple[Any, State, int], token: int) -> tuple[Any, State, int]:
+        inner, own, left = state
+        after = self.constraint.advance(inner, token)
+        if self.needs.is_plain:
+            return after, after, left - 1
+        data = self.vocabulary.tokens[token]
+        moved = self.machine.advance(own, data) if data else own
+        assert moved is not None, "the constraint allowed this token"
+        return after, moved, left - 1
