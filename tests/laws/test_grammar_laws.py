@@ -14,7 +14,8 @@ from backends.numba import grammar_constraint
 from backends.numba.grammar import CompiledTries, NumbaMasks
 from backends.numba.grammar_constraint import CompiledConstraint
 from backends.numba.grammar_constraint import compile_json_schema as fast_schema
-from backends.numba.grammar_walk import N_MASKS
+from backends.numba.grammar_layout import DEPTHS, MASK_ROOM, N_MASKS
+from backends.numba.grammar_vocabulary import BLOCK
 from refimpl.errors import InputError
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.machine import State
@@ -106,9 +107,9 @@ def test_a_store_of_masks_that_is_full_begins_anew():
     fast = fast_schema(True, VOCABULARY, TRIES)
     first = fast.mask(fast.start)
     kept = first.copy()
-    for slots in (1, grammar_constraint.MAX_MASKS):
-        fast.forget_masks(slots)
-        fast.facts[N_MASKS] = slots
+    for slots in (BLOCK, grammar_constraint.MAX_MASKS):
+        fast.facts[N_MASKS] = fast.facts[MASK_ROOM] = slots
+        fast.facts[DEPTHS] = 0
         assert np.array_equal(fast.mask(fast.start), kept)
     assert np.array_equal(first, kept), "masks that were given away are not written over"
 
