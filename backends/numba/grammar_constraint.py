@@ -8,17 +8,13 @@ must be unique, members that are counted) stay with the machine: see `compile_js
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy import ndarray
-
 from backends.numba import grammar_layout as g
 from backends.numba import grammar_masks as w
 from backends.numba.grammar import NumbaMasks
-from backends.numba.grammar_arrays import Header
-from backends.numba.grammar_stacks import advance, hash_nodes
+from backends.numba.grammar_stacks import advance
+from backends.numba.grammar_storage import Storage
 from backends.numba.grammar_tables import Tables, is_set_of_strings
-from backends.numba.grammar_unique import hash_pairs
-from backends.numba.grammar_vocabulary import CompiledTries, Rows
+from backends.numba.grammar_vocabulary import CompiledTries
 from refimpl.errors import InputError
 from refimpl.grammar.assertions import SchemaOptions
 from refimpl.grammar.constraint import Constraint
@@ -30,43 +26,20 @@ from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import Union
 
 State = tuple[int, int, int]
-MAX_MASKS = 4096
 READY_FAMILIES = 32  # rows made while compiling; the others when a document comes to them
-_WORD_BYTES = np.frombuffer(b"ull\0rue\0alse\0", np.uint8).copy()
+READY_TEXTS, READY_NUMBERS = 8, 6  # rows of an automaton that are made together
 
 
-class CompiledConstraint:
+class CompiledConstraint(Storage):
     """A JSON grammar over a vocabulary.  Share one `CompiledTries` per vocabulary."""
 
     def __init__(self, grammar: JsonGrammar, vocabulary: Vocabulary, tries: CompiledTries):
-        self.vocabulary, self.tries, self.grammar = vocabulary, tries, grammar
-        self.shared = tries.current()
+        self.vocabulary, self.grammar = vocabulary, grammar
+        super().__init__(tries)
         self.machine = machine = Machine(grammar)
         self.tables = Tables(grammar, machine, self.shared)
-        self.header = h = Header(g.PLACES)
-        self.address = h.address
-        self.facts = tries.facts.copy()
         self.facts[g.WHITE_SPACE] = grammar.layout.white_space
-        for place, array in tries.places.items():
-            h[place] = array
-        h[g.FACTS], h[g.WORDS] = self.facts, _WORD_BYTES
-        h[g.PATH] = np.zeros((vocabulary.trie.longest + 3, g.PATH_COLUMNS), np.int64)
-        h[g.NEEDS] = np.zeros((g.MAX_NEEDS, 3), np.int32)
         self.known = [0, 0, 0, 0]  # how many locals, frames, specials, results are in the arrays
-        self.room: dict[int, Any] = {
-            place: np.zeros(64, kind)
-            for place, kind in (
-                (g.MEANING, np.int64), (g.ALIKE, np.int64), (g.FINAL, np.uint8),
-                (g.OPEN, np.uint8), (g.RECORDS, np.uint8), (g.RESULT_BITS, np.int32),
-            )
-        }  # fmt: skip
-        self.room[g.SPECIALS] = np.zeros((64, 4), np.int32)
-        self.room[g.RESULT_IDS] = np.zeros((64, 2), np.int32)
-        for place, array in self.room.items():
-            h[place] = array
-        self.make_nodes(256)
-        self.make_pairs(64)
-        self.forget_masks()
         root = self.tables.meaning(machine.locals[machine.start.local])
         self.tables.explore(0, READY_FAMILIES)
         self.refresh()
@@ -141,13 +114,13 @@ class CompiledConstraint:
             case g.NEED_RESULT:
                 self.machine.result(tuple(i for i in range(g.MAX_RESULTS) if a >> i & 1))
             case g.NEED_NUMBER:
-                self.shared.numbers.fill(a)
+                self.shared.numbers.explore(a, READY_NUMBERS)
             case g.NEED_TEXT:
-                self.shared.texts.fill(a, self.grammar)
+                self.shared.texts.explore(a, READY_TEXTS, self.grammar)
             case g.NEED_FAMILY:
                 self.tables.explore(a, READY_FAMILIES)
             case g.NEED_MEMBER:
-                self.tables.groups.member(a, b)
+                self.tables.groups.explore(a, b)
             case g.NEED_NEXT:
                 self.tables.groups.next(a, b)
             case g.NEED_PAIRS:
@@ -170,8 +143,9 @@ class CompiledConstraint:
         self.known[1:] = len(m.frames), len(m.specials), len(m.results)
         h[g.TABLE], h[g.RESUMED] = m.table, m.resumed
         self.facts[g.RESULTS] = m.resumed.shape[1]
-        for place, array in (*self.tables.places().items(), *self.shared.places().items()):
+        for place, array in self.tables.places().items():
             h[place] = array
+        self.share()
 
     def new_result(self, n: int, result: Any) -> None:
         """Results of values are sets of places in the family; labels of keys are others."""
@@ -194,80 +168,6 @@ class CompiledConstraint:
             alike = self.grammar.alike(local, reach) if isinstance(local, Text) else local
             self.roomy(g.ALIKE, n + 1)[n] = n if n == END else m.local(alike)
             self.roomy(g.OPEN, n + 1)[n] = n != END and self.grammar.is_open(local, reach)
-
-    def roomy(self, place: int, n: int) -> ndarray:
-        array: ndarray = self.room[place]
-        while len(array) < n:
-            array = np.concatenate([array, np.zeros_like(array)])
-        self.room[place] = self.header[place] = array
-        return array
-
-    def make_nodes(self, room: int) -> None:
-        """Stacks for `room` lasting frames, and behind them the temporary ones."""
-        h, n = self.header, int(self.facts[g.N_NODES])
-        self.spare = g.NEW_NODES * (self.vocabulary.trie.longest + 2)
-        columns = {g.PARENT: 1, g.DEPTH: 1, g.TAG: 1, g.BITS: g.SET_WORDS}
-        for place, width in columns.items():
-            kind = np.int64 if place in (g.TAG, g.BITS) else np.int32
-            array = np.zeros((room + self.spare, width), kind)
-            if n:
-                array[:n] = h[place][:n]
-            h[place] = array
-        self.facts[g.SCRATCH] = room
-        self.facts[g.N_NODES] = n or 1  # the bottom
-        buckets = np.full(2 * room, -1, np.int32)
-        h[g.NODE_TABLE] = buckets
-        self.facts[g.NODE_BUCKETS] = len(buckets)
-        hash_nodes(self.address)
-
-    def make_pairs(self, room: int) -> None:
-        """Room for the strings and sets of `grammar_unique`; number 0 is the empty ones."""
-        h, n = self.header, int(self.facts[g.N_PAIRS])
-        pairs = np.zeros((room, 2), np.int64)
-        if n:
-            pairs[:n] = h[g.PAIRS][:n]
-        h[g.PAIRS], h[g.PAIR_TABLE] = pairs, np.zeros(2 * room, np.int32)
-        self.facts[g.N_PAIRS], self.facts[g.PAIR_ROOM] = n or 1, room
-        self.facts[g.PAIR_BUCKETS] = 2 * room
-        hash_pairs(self.address)
-
-    def forget_masks(self) -> None:
-        """A new, empty store; masks that somebody still holds stay as they are."""
-        self.rows = Rows(int(self.facts[g.N_WORDS]))
-        self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = self.facts[g.DEPTHS] = 0
-        self.more_masks()
-
-    def more_room(self) -> None:
-        if self.facts[g.N_MASKS] < self.facts[g.MASK_ROOM]:
-            self.more_inside()
-        elif self.facts[g.N_MASKS] >= MAX_MASKS:
-            self.forget_masks()
-        else:
-            self.more_masks()
-
-    def more_inside(self) -> None:
-        """Room for what stays inside strings, unless another constraint has just made it."""
-        inside = self.shared.inside
-        if inside.facts[g.N_INSIDE] == inside.facts[g.INSIDE_ROOM]:
-            inside.more()
-            self.refresh()
-            w.hash_inside(self.address)
-        self.refresh()
-
-    def more_masks(self) -> None:
-        h, n = self.header, int(self.facts[g.N_MASKS])
-        self.rows.more()
-        room = len(self.rows.addresses)
-        h[g.ROWS], self.facts[g.MASK_ROOM] = self.rows.addresses, room
-        if n and room <= len(h[g.ENTRIES]):
-            return
-        entries = np.zeros((2 * room, g.ENTRY_COLUMNS), np.int64)
-        if n:
-            entries[:n] = h[g.ENTRIES][:n]
-        buckets = 1 << (4 * room).bit_length()
-        h[g.ENTRIES], h[g.MASK_TABLE] = entries, np.full(buckets, -1, np.int32)
-        self.facts[g.MASK_BUCKETS] = buckets
-        w.hash_masks(self.address)
 
 
 def must_record(grammar: JsonGrammar) -> bool:

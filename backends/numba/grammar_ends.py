@@ -4,46 +4,9 @@ from typing import Any
 
 from numba import njit
 
+from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import int32s, int64s
 from backends.numba.grammar_frames import changed, look, need, state
-from backends.numba.grammar_layout import (
-    A_CAP,
-    ALIEN,
-    ARRAY,
-    ARRAY_AFTER,
-    ARRAY_COLUMNS,
-    ARRAYS,
-    BITS,
-    BOTTOM,
-    DEAD,
-    END,
-    FACTS,
-    FOREIGN,
-    GROUP,
-    GROUP_NEVER,
-    M_FIRST,
-    MEANING,
-    MEMBER,
-    MEMBER_COLUMNS,
-    MEMBERS,
-    N_RESULT_IDS,
-    NEED_NEXT,
-    NEED_RESULT,
-    NEED_RESUME,
-    NEXT_COLUMNS,
-    NEXTS,
-    OBJECT,
-    OBJECT_AFTER,
-    PARENT,
-    RESULT_IDS,
-    RESULTS,
-    RESUMED,
-    SET_WORDS,
-    UNKNOWN,
-    X_BITS,
-    X_GROUP,
-    X_NEXT,
-)
 
 _jit: Any = njit(cache=True)
 
@@ -51,55 +14,55 @@ _jit: Any = njit(cache=True)
 @_jit
 def meaning(h: int, local: int) -> int:
     """The state for a local state of the machine."""
-    known = int64s(h, MEANING)[local]
-    return known if known >= 0 else state(FOREIGN, 0, local)
+    known = int64s(h, g.MEANING)[local]
+    return known if known >= 0 else state(g.FOREIGN, 0, local)
 
 
 @_jit
 def resume(h: int, sp: int, frame: int, result: int) -> tuple[int, int]:
     """Where the machine goes on after a pop; `result` is its number there."""
-    after = int32s(h, RESUMED)[frame * int64s(h, FACTS)[RESULTS] + result]
+    after = int32s(h, g.RESUMED)[frame * int64s(h, g.FACTS)[g.RESULTS] + result]
     if after < 0:
-        if after == UNKNOWN:
-            need(h, NEED_RESUME, frame, result)
-        return DEAD, sp
-    return meaning(h, after), int32s(h, PARENT)[sp]
+        if after == g.UNKNOWN:
+            need(h, g.NEED_RESUME, frame, result)
+        return g.DEAD, sp
+    return meaning(h, after), int32s(h, g.PARENT)[sp]
 
 
 @_jit
 def _machine_result(h: int, result: int) -> int:
     """The machine's number for a result; DEAD until Python was asked."""
-    ids = int32s(h, RESULT_IDS)
-    for i in range(int64s(h, FACTS)[N_RESULT_IDS]):
+    ids = int32s(h, g.RESULT_IDS)
+    for i in range(int64s(h, g.FACTS)[g.N_RESULT_IDS]):
         if ids[2 * i] == result:
             return int(ids[2 * i + 1])
-    need(h, NEED_RESULT, result, 0)
-    return DEAD
+    need(h, g.NEED_RESULT, result, 0)
+    return g.DEAD
 
 
 @_jit
 def group_after(h: int, member: int, result: int) -> int:
     """The alternatives of an object that go on after a member; DEAD until Python was asked."""
-    nexts = int32s(h, NEXTS)
-    at = int(int32s(h, MEMBERS)[MEMBER_COLUMNS * member + M_FIRST])
+    nexts = int32s(h, g.NEXTS)
+    at = int(int32s(h, g.MEMBERS)[g.MEMBER_COLUMNS * member + g.M_FIRST])
     while at >= 0:
-        if nexts[NEXT_COLUMNS * at + X_BITS] == result:
-            return int(nexts[NEXT_COLUMNS * at + X_GROUP])
-        at = int(nexts[NEXT_COLUMNS * at + X_NEXT])
-    need(h, NEED_NEXT, member, result)
-    return DEAD
+        if nexts[g.NEXT_COLUMNS * at + g.X_BITS] == result:
+            return int(nexts[g.NEXT_COLUMNS * at + g.X_GROUP])
+        at = int(nexts[g.NEXT_COLUMNS * at + g.X_NEXT])
+    need(h, g.NEED_NEXT, member, result)
+    return g.DEAD
 
 
 @_jit
 def _after_member(h: int, sp: int, top: int, member: int, result: int) -> tuple[int, int, int]:
     group = group_after(h, member, result)
     if group < 0:
-        return DEAD, sp, top
-    changed(h, sp, top, GROUP << 32 | group)
-    bits, never = int64s(h, BITS), int64s(h, GROUP_NEVER)
-    for i in range(SET_WORDS):
-        bits[SET_WORDS * top + i] = bits[SET_WORDS * top + i] | never[SET_WORDS * group + i]
-    return state(OBJECT_AFTER, 0, 0), top, top + 1
+        return g.DEAD, sp, top
+    changed(h, sp, top, g.GROUP << 32 | group)
+    bits, never = int64s(h, g.BITS), int64s(h, g.GROUP_NEVER)
+    for i in range(g.SET_WORDS):
+        bits[g.SET_WORDS * top + i] = bits[g.SET_WORDS * top + i] | never[g.SET_WORDS * group + i]
+    return state(g.OBJECT_AFTER, 0, 0), top, top + 1
 
 
 @_jit
@@ -107,21 +70,21 @@ def done(h: int, sp: int, top: int, result: int) -> tuple[int, int, int]:
     """After a value: what the frame on top makes of it."""
     tag = look(h, sp)
     kind, id = tag >> 32, tag & 0xFFFFFFFF
-    if kind == OBJECT:
-        return state(OBJECT_AFTER, 0, 0), sp, top
-    if kind == BOTTOM:
-        return state(END, 0, 0), sp, top
-    if kind == MEMBER:
+    if kind == g.OBJECT:
+        return state(g.OBJECT_AFTER, 0, 0), sp, top
+    if kind == g.BOTTOM:
+        return state(g.END, 0, 0), sp, top
+    if kind == g.MEMBER:
         return _after_member(h, sp, top, id, result)
-    if kind == ALIEN:
+    if kind == g.ALIEN:
         number = _machine_result(h, result)
         if number < 0:
-            return DEAD, sp, top
+            return g.DEAD, sp, top
         q, sp = resume(h, sp, id, number)
         return q, sp, top
-    index = int64s(h, BITS)[SET_WORDS * sp] + 1
-    if kind == ARRAY and index <= int32s(h, ARRAYS)[ARRAY_COLUMNS * id + A_CAP]:
+    index = int64s(h, g.BITS)[g.SET_WORDS * sp] + 1
+    if kind == g.ARRAY and index <= int32s(h, g.ARRAYS)[g.ARRAY_COLUMNS * id + g.A_CAP]:
         changed(h, sp, top, tag)
-        int64s(h, BITS)[SET_WORDS * top] = index
-        return state(ARRAY_AFTER, 0, 0), top, top + 1
-    return state(ARRAY_AFTER, 0, 0), sp, top
+        int64s(h, g.BITS)[g.SET_WORDS * top] = index
+        return state(g.ARRAY_AFTER, 0, 0), top, top + 1
+    return state(g.ARRAY_AFTER, 0, 0), sp, top

@@ -24,6 +24,7 @@ from refimpl.grammar.object_steps import grouped
 from refimpl.grammar.shapes import ObjectShape
 
 Threads = tuple[ObjectThread, ...]
+READY_MEMBERS = 32
 
 
 class Groups:
@@ -84,6 +85,12 @@ class Groups:
         seen = frozenset({label}) if isinstance(label, str) else frozenset()
         members = self.grammar.members(threads, label, seen, 0)
         return next(members, None) is not None
+
+    def explore(self, group: int, label: int) -> None:
+        """What comes of a key with that label; the others of a small object come with it."""
+        n = len(labels_of(self.states[group][1]))
+        for other in range(n) if n <= READY_MEMBERS else (label,):
+            self.member(group, other)
 
     def member(self, group: int, label: int) -> None:
         """What comes of a key with that label."""

@@ -12,69 +12,9 @@ from typing import Any
 
 from numba import njit
 
+from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
 from backends.numba.grammar_frames import look
-from backends.numba.grammar_layout import (
-    ALIKE,
-    BODY,
-    DEAD,
-    DEPTH,
-    DEPTHS,
-    E_C,
-    E_N,
-    E_Q,
-    E_SP,
-    END,
-    ENTRIES,
-    ENTRY_COLUMNS,
-    FACTS,
-    FINAL,
-    FOREIGN,
-    FULL,
-    INSIDE_BUCKETS,
-    INSIDE_ENTRIES,
-    INSIDE_FACTS,
-    INSIDE_ROOM,
-    INSIDE_ROWS,
-    INSIDE_TABLE,
-    KEY,
-    LONGEST,
-    LOWEST,
-    MASK_BUCKETS,
-    MASK_ROOM,
-    MASK_TABLE,
-    MISSING,
-    N_DONE,
-    N_INSIDE,
-    N_MASKS,
-    N_NEEDS,
-    N_PAIRS,
-    N_STOPS,
-    N_TWINS,
-    N_WORDS,
-    NUMBER,
-    NUMBER_COLUMNS,
-    NUMBERS,
-    OPEN,
-    PARENT,
-    PLAIN,
-    QUOTED,
-    RECORDED,
-    RECORDING,
-    REST,
-    ROWS,
-    S_HI,
-    S_LO,
-    S_RESULT,
-    STOPS,
-    STRING,
-    STRING_COLUMNS,
-    STRINGS,
-    TEXT,
-    TWINS,
-    UNIQUE,
-    WHOLE,
-)
 from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
 from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
@@ -88,11 +28,11 @@ MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 def accepts(h: int, q: int, sp: int) -> bool:
     """Whether the text may end here."""
     kind, id = q >> 48, q & 0xFFFFFFFF
-    if kind == NUMBER and sp == 0:
-        return int32s(h, NUMBERS)[NUMBER_COLUMNS * id + N_DONE] > 0
-    if kind == FOREIGN and sp == 0:
-        return uint8s(h, FINAL)[id] == 1
-    return kind == END
+    if kind == g.NUMBER and sp == 0:
+        return int32s(h, g.NUMBERS)[g.NUMBER_COLUMNS * id + g.N_DONE] > 0
+    if kind == g.FOREIGN and sp == 0:
+        return uint8s(h, g.FINAL)[id] == 1
+    return kind == g.END
 
 
 # --- masks that were made
@@ -101,71 +41,76 @@ def accepts(h: int, q: int, sp: int) -> bool:
 @_jit
 def _alike(h: int, q: int, c: int) -> tuple[int, int]:
     """A name for the state, the same for string lengths that no token can tell apart."""
-    if q >> 48 != STRING:
+    if q >> 48 != g.STRING:
         return q, c
-    strings, i = int32s(h, STRINGS), STRING_COLUMNS * (q & 0xFFFFFFFF)
-    count, reach = c >> 32, int64s(h, FACTS)[LONGEST]
-    lo = min(max(strings[i + S_LO] - count, 0), reach + 1)
-    hi = strings[i + S_HI] - count if strings[i + S_HI] >= 0 else reach + 1
+    strings, i = int32s(h, g.STRINGS), g.STRING_COLUMNS * (q & 0xFFFFFFFF)
+    count, reach = c >> 32, int64s(h, g.FACTS)[g.LONGEST]
+    lo = min(max(strings[i + g.S_LO] - count, 0), reach + 1)
+    hi = strings[i + g.S_HI] - count if strings[i + g.S_HI] >= 0 else reach + 1
     counts = (lo << 16 | min(hi, reach + 1)) << 32
-    return q >> 32 << 32 | strings[i + S_RESULT], counts | (c & 0xFFFFFFFF)
+    return q >> 32 << 32 | strings[i + g.S_RESULT], counts | (c & 0xFFFFFFFF)
 
 
 @_jit
 def _find(h: int, q: int, c: int, sp: int) -> int:
     """The number of a known mask, or DEAD."""
-    facts, parent = int64s(h, FACTS), int32s(h, PARENT)
-    entries, table = int64s(h, ENTRIES), int32s(h, MASK_TABLE)
-    mask, x, at = facts[MASK_BUCKETS] - 1, mix(q, c), sp
-    depths = facts[DEPTHS]
+    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
+    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
+    mask, x, at = facts[g.MASK_BUCKETS] - 1, mix(q, c), sp
+    depths = facts[g.DEPTHS]
     for n in range(1, MAX_DEPTHS + 1):
         if not depths >> n:
-            return DEAD
+            return g.DEAD
         x = mix_frame(h, x, at)
         if depths >> n & 1:
             bucket = mix(x, n) & mask
             while table[bucket] >= 0:
-                e = ENTRY_COLUMNS * table[bucket]
-                if entries[e + E_Q] == q and entries[e + E_C] == c and entries[e + E_N] == n:
-                    a, b, i = sp, entries[e + E_SP], 0
+                e = g.ENTRY_COLUMNS * table[bucket]
+                if entries[e + g.E_Q] == q and entries[e + g.E_C] == c and entries[e + g.E_N] == n:
+                    a, b, i = sp, entries[e + g.E_SP], 0
                     while i < n and same_frame(h, a, b):
                         a, b, i = parent[a], parent[b], i + 1
                     if i == n:
                         return table[bucket]
                 bucket = (bucket + 1) & mask
         if at == 0:
-            return DEAD
+            return g.DEAD
         at = parent[at]
-    return DEAD
+    return g.DEAD
 
 
 @_jit
 def _remember(h: int, q: int, c: int, sp: int, n: int, slot: int) -> None:
-    facts, parent = int64s(h, FACTS), int32s(h, PARENT)
-    entries, table = int64s(h, ENTRIES), int32s(h, MASK_TABLE)
+    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
+    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
     x, at = mix(q, c), sp
     for _ in range(n):
         x = mix_frame(h, x, at)
         at = parent[at]
-    mask = facts[MASK_BUCKETS] - 1
+    mask = facts[g.MASK_BUCKETS] - 1
     bucket = mix(x, n) & mask
     while table[bucket] >= 0:
         bucket = (bucket + 1) & mask
     table[bucket] = slot
-    e = ENTRY_COLUMNS * slot
-    entries[e + E_Q], entries[e + E_C], entries[e + E_SP], entries[e + E_N] = q, c, sp, n
-    facts[DEPTHS] |= 1 << n
+    e = g.ENTRY_COLUMNS * slot
+    entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP], entries[e + g.E_N] = q, c, sp, n
+    facts[g.DEPTHS] |= 1 << n
 
 
 @_jit
 def hash_masks(h: int) -> None:
     """Fills the table of masks anew, after it was replaced by a larger one."""
-    entries = int64s(h, ENTRIES)
-    for slot in range(int64s(h, FACTS)[N_MASKS]):
-        e = ENTRY_COLUMNS * slot
-        if entries[e + E_N]:
+    entries = int64s(h, g.ENTRIES)
+    for slot in range(int64s(h, g.FACTS)[g.N_MASKS]):
+        e = g.ENTRY_COLUMNS * slot
+        if entries[e + g.E_N]:
             _remember(
-                h, entries[e + E_Q], entries[e + E_C], entries[e + E_SP], entries[e + E_N], slot
+                h,
+                entries[e + g.E_Q],
+                entries[e + g.E_C],
+                entries[e + g.E_SP],
+                entries[e + g.E_N],
+                slot,
             )
 
 
@@ -177,25 +122,25 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
     """What the tokens without a quote depend on; (DEAD, 0) if there is no such short name."""
     kind = q >> 48
     if q >> 32 & 0xFFFF:
-        return DEAD, 0
-    if kind == TEXT:
+        return g.DEAD, 0
+    if kind == g.TEXT:
         return q, 0
-    room = int64s(h, FACTS)[LONGEST] + 1
-    if kind == STRING:
-        hi = int32s(h, STRINGS)[STRING_COLUMNS * (q & 0xFFFFFFFF) + S_HI]
-        return STRING, room if hi < 0 else min(hi - (c >> 32), room)
-    if kind == UNIQUE:
-        return STRING, room
-    if kind == KEY and unnamed(h, look(h, sp)):
-        return STRING, room
-    return DEAD, 0
+    room = int64s(h, g.FACTS)[g.LONGEST] + 1
+    if kind == g.STRING:
+        hi = int32s(h, g.STRINGS)[g.STRING_COLUMNS * (q & 0xFFFFFFFF) + g.S_HI]
+        return g.STRING, room if hi < 0 else min(hi - (c >> 32), room)
+    if kind == g.UNIQUE:
+        return g.STRING, room
+    if kind == g.KEY and unnamed(h, look(h, sp)):
+        return g.STRING, room
+    return g.DEAD, 0
 
 
 @_jit
 def _inside_bucket(h: int, q: int, c: int) -> int:
     """Where a name stands in the table, or would stand."""
-    entries, table = int64s(h, INSIDE_ENTRIES), int32s(h, INSIDE_TABLE)
-    mask = int64s(h, INSIDE_FACTS)[INSIDE_BUCKETS] - 1
+    entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
+    mask = int64s(h, g.INSIDE_FACTS)[g.INSIDE_BUCKETS] - 1
     bucket = mix(q, c) & mask
     while table[bucket] >= 0:
         e = 2 * table[bucket]
@@ -207,29 +152,29 @@ def _inside_bucket(h: int, q: int, c: int) -> int:
 
 @_jit
 def hash_inside(h: int) -> None:
-    entries, table = int64s(h, INSIDE_ENTRIES), int32s(h, INSIDE_TABLE)
-    for slot in range(int64s(h, INSIDE_FACTS)[N_INSIDE]):
+    entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
+    for slot in range(int64s(h, g.INSIDE_FACTS)[g.N_INSIDE]):
         table[_inside_bucket(h, entries[2 * slot], entries[2 * slot + 1])] = slot
 
 
 @_jit
 def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
     """The number of the inner part; MISSING or FULL if it must be asked for again."""
-    bucket, table = _inside_bucket(h, name, count), int32s(h, INSIDE_TABLE)
+    bucket, table = _inside_bucket(h, name, count), int32s(h, g.INSIDE_TABLE)
     if table[bucket] >= 0:
         return int(table[bucket])
-    facts, entries = int64s(h, INSIDE_FACTS), int64s(h, INSIDE_ENTRIES)
-    slot = facts[N_INSIDE]
-    if slot == facts[INSIDE_ROOM]:
-        return FULL
-    row = uint32s_at(int64s(h, INSIDE_ROWS)[slot])
-    for i in range(int64s(h, FACTS)[N_WORDS]):
+    facts, entries = int64s(h, g.INSIDE_FACTS), int64s(h, g.INSIDE_ENTRIES)
+    slot = facts[g.N_INSIDE]
+    if slot == facts[g.INSIDE_ROOM]:
+        return g.FULL
+    row = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
+    for i in range(int64s(h, g.FACTS)[g.N_WORDS]):
         row[i] = 0
-    walk(h, q, c, sp, BODY, row)
-    if int64s(h, FACTS)[N_NEEDS]:
-        return MISSING
+    walk(h, q, c, sp, g.BODY, row)
+    if int64s(h, g.FACTS)[g.N_NEEDS]:
+        return g.MISSING
     entries[2 * slot], entries[2 * slot + 1] = name, count
-    table[bucket], facts[N_INSIDE] = slot, slot + 1
+    table[bucket], facts[g.N_INSIDE] = slot, slot + 1
     return int(slot)
 
 
@@ -239,72 +184,72 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
 @_jit
 def _make(h: int, q: int, c: int, sp: int, row: Any) -> int:
     """Sets the bits of the tokens that can be read; answers 0, or why it could not."""
-    facts = int64s(h, FACTS)
-    words = facts[N_WORDS]
+    facts = int64s(h, g.FACTS)
+    words = facts[g.N_WORDS]
     name, count = _inside_name(h, q, c, sp)
     if name >= 0:
         slot = _inside(h, name, count, q, c, sp)
         if slot < 0:
             return slot
-        inner = uint32s_at(int64s(h, INSIDE_ROWS)[slot])
+        inner = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
         for i in range(words):
             row[i] = inner[i]
-        walk(h, q, c, sp, QUOTED, row)
-    elif q >> 48 == FOREIGN and uint8s(h, OPEN)[q & 0xFFFFFFFF]:
-        plain = uint32s(h, PLAIN)
+        walk(h, q, c, sp, g.QUOTED, row)
+    elif q >> 48 == g.FOREIGN and uint8s(h, g.OPEN)[q & 0xFFFFFFFF]:
+        plain = uint32s(h, g.PLAIN)
         for i in range(words):
             row[i] = plain[i]
-        walk(h, q, c, sp, REST, row)
+        walk(h, q, c, sp, g.REST, row)
     else:
         for i in range(words):
             row[i] = 0
-        walk(h, q, c, sp, WHOLE, row)
-    if facts[RECORDING]:
-        return RECORDED
-    return MISSING if facts[N_NEEDS] else 0
+        walk(h, q, c, sp, g.WHOLE, row)
+    if facts[g.RECORDING]:
+        return g.RECORDED
+    return g.MISSING if facts[g.N_NEEDS] else 0
 
 
 @_jit
 def _finish(h: int, q: int, sp: int, row: Any) -> None:
     """Tokens spelled like others, and those that end the text."""
-    facts, twins = int64s(h, FACTS), int32s(h, TWINS)
-    for i in range(facts[N_TWINS]):
+    facts, twins = int64s(h, g.FACTS), int32s(h, g.TWINS)
+    for i in range(facts[g.N_TWINS]):
         token, twin = twins[2 * i], twins[2 * i + 1]
         if row[token >> 5] >> (token & 31) & 1:
             row[twin >> 5] |= 1 << (twin & 31)
     if accepts(h, q, sp):
-        stops = int32s(h, STOPS)
-        for i in range(facts[N_STOPS]):
+        stops = int32s(h, g.STOPS)
+        for i in range(facts[g.N_STOPS]):
             row[stops[i] >> 5] |= 1 << (stops[i] & 31)
 
 
 @_jit
 def mask(h: int, q: int, c: int, sp: int) -> int:
     """The number of the state's mask; or MISSING, RECORDED, FULL, and then it must be repeated."""
-    facts = int64s(h, FACTS)
-    if q >> 48 == FOREIGN:
-        q = FOREIGN << 48 | int64s(h, ALIKE)[q & 0xFFFFFFFF]
+    facts = int64s(h, g.FACTS)
+    if q >> 48 == g.FOREIGN:
+        q = g.FOREIGN << 48 | int64s(h, g.ALIKE)[q & 0xFFFFFFFF]
     name, counts = _alike(h, q, c)
     slot = _find(h, name, counts, sp)
     if slot >= 0:
         return slot
-    slot = facts[N_MASKS]
-    if slot == facts[MASK_ROOM]:
-        return FULL
-    base = int32s(h, DEPTH)[sp]
-    facts[N_NEEDS], facts[RECORDING], facts[LOWEST] = 0, 0, base
-    row = uint32s_at(int64s(h, ROWS)[slot])
-    pairs = facts[N_PAIRS]
+    slot = facts[g.N_MASKS]
+    if slot == facts[g.MASK_ROOM]:
+        return g.FULL
+    base = int32s(h, g.DEPTH)[sp]
+    facts[g.N_NEEDS], facts[g.RECORDING], facts[g.LOWEST] = 0, 0, base
+    row = uint32s_at(int64s(h, g.ROWS)[slot])
+    pairs = facts[g.N_PAIRS]
     status = _make(h, q, c, sp, row)
     drop_pairs(h, pairs)
     if status:
         return status
     _finish(h, q, sp, row)
-    n = base - facts[LOWEST] + 1
-    int64s(h, ENTRIES)[ENTRY_COLUMNS * slot + E_N] = 0
+    n = base - facts[g.LOWEST] + 1
+    int64s(h, g.ENTRIES)[g.ENTRY_COLUMNS * slot + g.E_N] = 0
     if n <= MAX_DEPTHS:
         _remember(h, name, counts, sp, n, slot)
-    facts[N_MASKS] = slot + 1
+    facts[g.N_MASKS] = slot + 1
     return slot
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from numba import njit
 
+from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_ends import done, meaning, resume
 from backends.numba.grammar_frames import (
@@ -22,89 +23,6 @@ from backends.numba.grammar_frames import (
     need,
     new_node,
     state,
-)
-from backends.numba.grammar_layout import (
-    A_HI,
-    A_LO,
-    A_OFFSET,
-    A_PREFIX,
-    A_REST,
-    A_RESULT,
-    ALIEN,
-    ARRAY,
-    ARRAY_AFTER,
-    ARRAY_COLUMNS,
-    ARRAY_FIRST,
-    ARRAYS,
-    BITS,
-    CHOICE,
-    COLON,
-    DEAD,
-    END,
-    F_ARRAY,
-    F_ARRAY_ID,
-    F_FALSE,
-    F_NULL,
-    F_NUMBER,
-    F_OBJECT,
-    F_OBJECT_ID,
-    F_READY,
-    F_STRING,
-    F_STRING_ID,
-    F_STRING_RESULT,
-    F_TRUE,
-    FACTS,
-    FAMILIES,
-    FAMILY_COLUMNS,
-    FIRST_SPECIAL,
-    FOREIGN,
-    G_KEYS,
-    G_NAMES,
-    G_START,
-    G_THREADS,
-    G_THREADS_END,
-    GROUP_COLUMNS,
-    GROUP_NEVER,
-    GROUPS,
-    H_RESULT,
-    KEY,
-    KEYS,
-    N_DONE,
-    NEED_FAMILY,
-    NEED_NUMBER,
-    NEED_ROW,
-    NUMBER,
-    NUMBER_COLUMNS,
-    NUMBERS,
-    O_NAMES,
-    O_RESULT,
-    O_TRIE,
-    OBJECT,
-    OBJECT_AFTER,
-    OBJECT_COLUMNS,
-    OBJECT_COMMA,
-    OBJECT_FIRST,
-    OBJECTS,
-    PARENT,
-    PATTERN_KEY,
-    PREFIXES,
-    PUSH,
-    RECORDING,
-    RECORDS,
-    RESULT_BITS,
-    SET_WORDS,
-    SPECIALS,
-    STRING,
-    TABLE,
-    TEXT,
-    THREAD_COLUMNS,
-    THREADS,
-    UNIQUE,
-    UNKNOWN,
-    VALUE,
-    WHITE_SPACE,
-    WORD,
-    WORDS,
 )
 from backends.numba.grammar_strings import choice, key, pattern_key, string, text, unnamed
 from backends.numba.grammar_unique import is_unique_here, unique
@@ -118,64 +36,64 @@ _jit: Any = njit(cache=True)
 @_jit
 def _begin(h: int, family: int, byte: int, sp: int, top: int) -> tuple[int, int, int, int, int]:
     """After the first byte of a value: (q, c, sp, top, whether the byte is still to be read)."""
-    f, i = int32s(h, FAMILIES), FAMILY_COLUMNS * family
-    if not f[i + F_READY]:
-        need(h, NEED_FAMILY, family, 0)
-        return DEAD, 0, sp, top, 0
+    f, i = int32s(h, g.FAMILIES), g.FAMILY_COLUMNS * family
+    if not f[i + g.F_READY]:
+        need(h, g.NEED_FAMILY, family, 0)
+        return g.DEAD, 0, sp, top, 0
     if byte == 0x22:  # a quote
-        kind, c = f[i + F_STRING], 0
-        if kind == CHOICE:
-            c = f[i + F_STRING_RESULT] << 32
-        if kind == STRING and is_unique_here(h, sp):
-            return state(UNIQUE, 0, 0), 0, sp, top, 0
-        return (DEAD if kind < 0 else state(kind, 0, f[i + F_STRING_ID])), c, sp, top, 0
+        kind, c = f[i + g.F_STRING], 0
+        if kind == g.CHOICE:
+            c = f[i + g.F_STRING_RESULT] << 32
+        if kind == g.STRING and is_unique_here(h, sp):
+            return state(g.UNIQUE, 0, 0), 0, sp, top, 0
+        return (g.DEAD if kind < 0 else state(kind, 0, f[i + g.F_STRING_ID])), c, sp, top, 0
     if byte == 0x7B:  # {
-        q, sp, top = _open_object(h, f[i + F_OBJECT], f[i + F_OBJECT_ID], sp, top)
+        q, sp, top = _open_object(h, f[i + g.F_OBJECT], f[i + g.F_OBJECT_ID], sp, top)
         return q, 0, sp, top, 0
     if byte == 0x5B:  # [
-        q, sp, top = _open_array(h, f[i + F_ARRAY], f[i + F_ARRAY_ID], sp, top)
+        q, sp, top = _open_array(h, f[i + g.F_ARRAY], f[i + g.F_ARRAY_ID], sp, top)
         return q, 0, sp, top, 0
-    if byte == 0x6E and f[i + F_NULL]:
-        return state(WORD, 0, 0), f[i + F_NULL], sp, top, 0
-    if byte == 0x74 and f[i + F_TRUE]:
-        return state(WORD, 0, 4), f[i + F_TRUE], sp, top, 0
-    if byte == 0x66 and f[i + F_FALSE]:
-        return state(WORD, 0, 8), f[i + F_FALSE], sp, top, 0
-    if f[i + F_NUMBER] >= 0 and number_column(byte) < N_DONE:
-        return state(NUMBER, 0, f[i + F_NUMBER]), 0, sp, top, 1
-    return DEAD, 0, sp, top, 0
+    if byte == 0x6E and f[i + g.F_NULL]:
+        return state(g.WORD, 0, 0), f[i + g.F_NULL], sp, top, 0
+    if byte == 0x74 and f[i + g.F_TRUE]:
+        return state(g.WORD, 0, 4), f[i + g.F_TRUE], sp, top, 0
+    if byte == 0x66 and f[i + g.F_FALSE]:
+        return state(g.WORD, 0, 8), f[i + g.F_FALSE], sp, top, 0
+    if f[i + g.F_NUMBER] >= 0 and number_column(byte) < g.N_DONE:
+        return state(g.NUMBER, 0, f[i + g.F_NUMBER]), 0, sp, top, 1
+    return g.DEAD, 0, sp, top, 0
 
 
 @_jit
 def _open_object(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, int, int]:
-    if kind == ALIEN:
-        return state(FOREIGN, 0, id), sp, top
+    if kind == g.ALIEN:
+        return state(g.FOREIGN, 0, id), sp, top
     if kind < 0:
-        return DEAD, sp, top
+        return g.DEAD, sp, top
     new_node(h, top, sp, kind << 32 | id)
-    if kind == OBJECT:
-        copy_bits(h, top, int64s(h, KEYS), 2 * SET_WORDS * id + SET_WORDS)
+    if kind == g.OBJECT:
+        copy_bits(h, top, int64s(h, g.KEYS), 2 * g.SET_WORDS * id + g.SET_WORDS)
     else:
-        copy_bits(h, top, int64s(h, GROUP_NEVER), SET_WORDS * id)
-    return state(OBJECT_FIRST, 0, 0), top, top + 1
+        copy_bits(h, top, int64s(h, g.GROUP_NEVER), g.SET_WORDS * id)
+    return state(g.OBJECT_FIRST, 0, 0), top, top + 1
 
 
 @_jit
 def _open_array(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, int, int]:
-    if kind == ALIEN:
-        return state(FOREIGN, 0, id), sp, top
+    if kind == g.ALIEN:
+        return state(g.FOREIGN, 0, id), sp, top
     if kind < 0:
-        return DEAD, sp, top
-    _plain_node(h, top, sp, ARRAY << 32 | id)
-    return state(ARRAY_FIRST, 0, 0), top, top + 1
+        return g.DEAD, sp, top
+    _plain_node(h, top, sp, g.ARRAY << 32 | id)
+    return state(g.ARRAY_FIRST, 0, 0), top, top + 1
 
 
 @_jit
 def _plain_node(h: int, node: int, parent: int, tag: int) -> None:
     new_node(h, node, parent, tag)
-    bits = int64s(h, BITS)
-    for j in range(SET_WORDS):
-        bits[SET_WORDS * node + j] = 0
+    bits = int64s(h, g.BITS)
+    for j in range(g.SET_WORDS):
+        bits[g.SET_WORDS * node + j] = 0
 
 
 @_jit
@@ -188,7 +106,7 @@ def number_column(byte: int) -> int:
         return 11 if byte == 0x65 else 12
     if byte == 0x2B or byte == 0x2D:
         return 13 if byte == 0x2B else 14
-    return N_DONE
+    return g.N_DONE
 
 
 # --- objects and arrays
@@ -197,21 +115,21 @@ def number_column(byte: int) -> int:
 @_jit
 def _result_of_object(h: int, sp: int, tag: int) -> int:
     """What an object that closes here satisfies; 0 if it cannot close."""
-    id, bits = tag & 0xFFFFFFFF, int64s(h, BITS)
-    if tag >> 32 == OBJECT:
-        required = int64s(h, KEYS)
-        for j in range(SET_WORDS):
-            if required[2 * SET_WORDS * id + j] & ~bits[SET_WORDS * sp + j]:
+    id, bits = tag & 0xFFFFFFFF, int64s(h, g.BITS)
+    if tag >> 32 == g.OBJECT:
+        required = int64s(h, g.KEYS)
+        for j in range(g.SET_WORDS):
+            if required[2 * g.SET_WORDS * id + j] & ~bits[g.SET_WORDS * sp + j]:
                 return 0
-        return int(int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_RESULT])
-    groups, threads, result = int32s(h, GROUPS), int64s(h, THREADS), 0
-    i = GROUP_COLUMNS * id
-    for t in range(groups[i + G_THREADS], groups[i + G_THREADS_END]):
+        return int(int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_RESULT])
+    groups, threads, result = int32s(h, g.GROUPS), int64s(h, g.THREADS), 0
+    i = g.GROUP_COLUMNS * id
+    for t in range(groups[i + g.G_THREADS], groups[i + g.G_THREADS_END]):
         missing = 0
-        for j in range(SET_WORDS):
-            missing |= threads[THREAD_COLUMNS * t + j] & ~bits[SET_WORDS * sp + j]
+        for j in range(g.SET_WORDS):
+            missing |= threads[g.THREAD_COLUMNS * t + j] & ~bits[g.SET_WORDS * sp + j]
         if not missing:
-            result |= threads[THREAD_COLUMNS * t + H_RESULT]
+            result |= threads[g.THREAD_COLUMNS * t + g.H_RESULT]
     return result
 
 
@@ -220,45 +138,45 @@ def _any_key(h: int, sp: int, tag: int) -> bool:
     if unnamed(h, tag):
         return True
     id = tag & 0xFFFFFFFF
-    if tag >> 32 == OBJECT:
-        return bool(any_left(h, sp, 0, int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_NAMES]))
-    return bool(any_left(h, sp, 0, int32s(h, GROUPS)[GROUP_COLUMNS * id + G_NAMES]))
+    if tag >> 32 == g.OBJECT:
+        return bool(any_left(h, sp, 0, int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_NAMES]))
+    return bool(any_left(h, sp, 0, int32s(h, g.GROUPS)[g.GROUP_COLUMNS * id + g.G_NAMES]))
 
 
 @_jit
 def _open_key(h: int, tag: int) -> int:
     id = tag & 0xFFFFFFFF
-    if tag >> 32 == OBJECT:
-        return state(KEY, 0, int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_TRIE])
-    groups, i = int32s(h, GROUPS), GROUP_COLUMNS * id
-    return state(groups[i + G_KEYS], 0, groups[i + G_START])
+    if tag >> 32 == g.OBJECT:
+        return state(g.KEY, 0, int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_TRIE])
+    groups, i = int32s(h, g.GROUPS), g.GROUP_COLUMNS * id
+    return state(groups[i + g.G_KEYS], 0, groups[i + g.G_START])
 
 
 @_jit
 def _object(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, int]:
     """Between the members of an object."""
     tag = look(h, sp)
-    if byte == 0x7D and kind != OBJECT_COMMA:  # }
+    if byte == 0x7D and kind != g.OBJECT_COMMA:  # }
         result = _result_of_object(h, sp, tag)
         if not result:
-            return DEAD, sp, top
-        return done(h, int32s(h, PARENT)[sp], top, result)
-    wanted = 0x2C if kind == OBJECT_AFTER else 0x22
+            return g.DEAD, sp, top
+        return done(h, int32s(h, g.PARENT)[sp], top, result)
+    wanted = 0x2C if kind == g.OBJECT_AFTER else 0x22
     if byte != wanted or not _any_key(h, sp, tag):
-        return DEAD, sp, top
-    return (state(OBJECT_COMMA, 0, 0) if kind == OBJECT_AFTER else _open_key(h, tag)), sp, top
+        return g.DEAD, sp, top
+    return (state(g.OBJECT_COMMA, 0, 0) if kind == g.OBJECT_AFTER else _open_key(h, tag)), sp, top
 
 
 @_jit
 def _item(h: int, sp: int, id: int) -> int:
     """The family of the next item, or DEAD if there can be none."""
-    arrays, i = int32s(h, ARRAYS), ARRAY_COLUMNS * id
-    index = int64s(h, BITS)[SET_WORDS * sp]
-    if arrays[i + A_HI] >= 0 and index >= arrays[i + A_HI]:
-        return DEAD
-    if index < arrays[i + A_PREFIX]:
-        return int(int32s(h, PREFIXES)[arrays[i + A_OFFSET] + index])
-    return int(arrays[i + A_REST])
+    arrays, i = int32s(h, g.ARRAYS), g.ARRAY_COLUMNS * id
+    index = int64s(h, g.BITS)[g.SET_WORDS * sp]
+    if arrays[i + g.A_HI] >= 0 and index >= arrays[i + g.A_HI]:
+        return g.DEAD
+    if index < arrays[i + g.A_PREFIX]:
+        return int(int32s(h, g.PREFIXES)[arrays[i + g.A_OFFSET] + index])
+    return int(arrays[i + g.A_REST])
 
 
 @_jit
@@ -266,17 +184,17 @@ def _array(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, i
     """Between the items of an array."""
     id = look(h, sp) & 0xFFFFFFFF
     if byte == 0x5D:  # ]
-        arrays, i = int32s(h, ARRAYS), ARRAY_COLUMNS * id
-        if int64s(h, BITS)[SET_WORDS * sp] < arrays[i + A_LO]:
-            return DEAD, sp, top, 0
-        q, sp, top = done(h, int32s(h, PARENT)[sp], top, arrays[i + A_RESULT])
+        arrays, i = int32s(h, g.ARRAYS), g.ARRAY_COLUMNS * id
+        if int64s(h, g.BITS)[g.SET_WORDS * sp] < arrays[i + g.A_LO]:
+            return g.DEAD, sp, top, 0
+        q, sp, top = done(h, int32s(h, g.PARENT)[sp], top, arrays[i + g.A_RESULT])
         return q, sp, top, 0
     family = _item(h, sp, id)
     if family < 0:
-        return DEAD, sp, top, 0
-    if kind == ARRAY_AFTER:
-        return (state(VALUE, 0, family) if byte == 0x2C else DEAD), sp, top, 0
-    return state(VALUE, 0, family), sp, top, 1
+        return g.DEAD, sp, top, 0
+    if kind == g.ARRAY_AFTER:
+        return (state(g.VALUE, 0, family) if byte == 0x2C else g.DEAD), sp, top, 0
+    return state(g.VALUE, 0, family), sp, top, 1
 
 
 # --- the machine's own states
@@ -285,27 +203,27 @@ def _array(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, i
 @_jit
 def _foreign(h: int, local: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """A state of the machine: its table says what to do."""
-    code = int32s(h, TABLE)[256 * local + byte]
+    code = int32s(h, g.TABLE)[256 * local + byte]
     if code >= 0:
         return meaning(h, code), sp, top, 0
-    if code == DEAD or code == UNKNOWN:  # noqa: SIM109
-        if code == UNKNOWN:
-            need(h, NEED_ROW, local, byte)
-        return DEAD, sp, top, 0
-    special, k = int32s(h, SPECIALS), 4 * (FIRST_SPECIAL - code)
-    if special[k] == PUSH:
+    if code == g.DEAD or code == g.UNKNOWN:
+        if code == g.UNKNOWN:
+            need(h, g.NEED_ROW, local, byte)
+        return g.DEAD, sp, top, 0
+    special, k = int32s(h, g.SPECIALS), 4 * (g.FIRST_SPECIAL - code)
+    if special[k] == g.PUSH:
         frame = special[k + 1]
-        if uint8s(h, RECORDS)[frame]:
-            int64s(h, FACTS)[RECORDING] = 1
-            return DEAD, sp, top, 0
-        _plain_node(h, top, sp, ALIEN << 32 | frame)
+        if uint8s(h, g.RECORDS)[frame]:
+            int64s(h, g.FACTS)[g.RECORDING] = 1
+            return g.DEAD, sp, top, 0
+        _plain_node(h, top, sp, g.ALIEN << 32 | frame)
         return meaning(h, special[k + 2]), top, top + 1, 0
     result, again = special[k + 1], special[k + 2]
     tag = look(h, sp)
-    if tag >> 32 == ALIEN:
+    if tag >> 32 == g.ALIEN:
         q, sp = resume(h, sp, tag & 0xFFFFFFFF, result)
         return q, sp, top, again
-    q, sp, top = done(h, sp, top, int32s(h, RESULT_BITS)[result])
+    q, sp, top = done(h, sp, top, int32s(h, g.RESULT_BITS)[result])
     return q, sp, top, again
 
 
@@ -315,13 +233,13 @@ def _foreign(h: int, local: int, sp: int, top: int, byte: int) -> tuple[int, int
 @_jit
 def _number(h: int, id: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     column = number_column(byte)
-    code = int32s(h, NUMBERS)[NUMBER_COLUMNS * id + column]
-    if column < N_DONE:
-        if code == UNKNOWN:
-            need(h, NEED_NUMBER, id, 0)
-        return (state(NUMBER, 0, code) if code >= 0 else DEAD), sp, top, 0
+    code = int32s(h, g.NUMBERS)[g.NUMBER_COLUMNS * id + column]
+    if column < g.N_DONE:
+        if code == g.UNKNOWN:
+            need(h, g.NEED_NUMBER, id, 0)
+        return (state(g.NUMBER, 0, code) if code >= 0 else g.DEAD), sp, top, 0
     if not code:
-        return DEAD, sp, top, 0
+        return g.DEAD, sp, top, 0
     q, sp, top = done(h, sp, top, code)
     return q, sp, top, 1
 
@@ -329,10 +247,10 @@ def _number(h: int, id: int, sp: int, top: int, byte: int) -> tuple[int, int, in
 @_jit
 def _word(h: int, id: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside null, true or false; c is the result."""
-    if byte != uint8s(h, WORDS)[id]:
-        return DEAD, 0, sp, top
-    if uint8s(h, WORDS)[id + 1]:
-        return state(WORD, 0, id + 1), c, sp, top
+    if byte != uint8s(h, g.WORDS)[id]:
+        return g.DEAD, 0, sp, top
+    if uint8s(h, g.WORDS)[id + 1]:
+        return state(g.WORD, 0, id + 1), c, sp, top
     q, sp, top = done(h, sp, top, c)
     return q, 0, sp, top
 
@@ -344,36 +262,36 @@ def step(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int
     while again and q >= 0:
         again = 0
         kind, part, id = q >> 48, q >> 32 & 0xFFFF, q & 0xFFFFFFFF
-        if kind == STRING:
+        if kind == g.STRING:
             return string(h, q, c, sp, top, byte)
-        if kind == KEY:
+        if kind == g.KEY:
             return key(h, q, c, sp, top, byte)
-        if kind == TEXT:
+        if kind == g.TEXT:
             return text(h, q, c, sp, top, byte)
-        if kind == CHOICE:
+        if kind == g.CHOICE:
             return choice(h, q, c, sp, top, byte)
-        if kind == PATTERN_KEY:
+        if kind == g.PATTERN_KEY:
             return pattern_key(h, q, c, sp, top, byte)
-        if kind == UNIQUE:
+        if kind == g.UNIQUE:
             return unique(h, q, c, sp, top, byte)
-        if kind == WORD:
+        if kind == g.WORD:
             return _word(h, id, c, sp, top, byte)
         c = 0
-        if kind == FOREIGN:
+        if kind == g.FOREIGN:
             q, sp, top, again = _foreign(h, id, sp, top, byte)
-        elif kind == NUMBER:
+        elif kind == g.NUMBER:
             q, sp, top, again = _number(h, id, sp, top, byte)
-        elif kind == END:
-            return DEAD, 0, sp, top
+        elif kind == g.END:
+            return g.DEAD, 0, sp, top
         elif byte == 0x20 or byte == 0x0A or byte == 0x0D or byte == 0x09:
-            if part >= int64s(h, FACTS)[WHITE_SPACE]:
-                return DEAD, 0, sp, top
+            if part >= int64s(h, g.FACTS)[g.WHITE_SPACE]:
+                return g.DEAD, 0, sp, top
             q += 1 << 32
-        elif kind == VALUE:
+        elif kind == g.VALUE:
             q, c, sp, top, again = _begin(h, id, byte, sp, top)
-        elif kind == COLON:
-            q = state(VALUE, 0, id) if byte == 0x3A else DEAD
-        elif kind == ARRAY_FIRST or kind == ARRAY_AFTER:  # noqa: SIM109
+        elif kind == g.COLON:
+            q = state(g.VALUE, 0, id) if byte == 0x3A else g.DEAD
+        elif kind == g.ARRAY_FIRST or kind == g.ARRAY_AFTER:
             q, sp, top, again = _array(h, kind, sp, top, byte)
         else:
             q, sp, top = _object(h, kind, sp, top, byte)

@@ -9,69 +9,10 @@ from typing import Any
 
 from numba import njit
 
+from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import int32s
 from backends.numba.grammar_ends import done
 from backends.numba.grammar_frames import any_left, changed, look, need, set_bit, state
-from backends.numba.grammar_layout import (
-    ASCII,
-    CHOICE,
-    COLON,
-    DEAD,
-    G_NAMES,
-    G_OFFSET,
-    G_OTHER,
-    GROUP,
-    GROUP_COLUMNS,
-    GROUPS,
-    K_END,
-    K_HI,
-    K_LABEL,
-    K_LO,
-    K_NAME,
-    K_OFFSET,
-    K_REACH,
-    KEY,
-    KEY_ASCII,
-    KEY_COLUMNS,
-    KEY_PIECES,
-    KEY_STATES,
-    LABELS,
-    M_FAMILY,
-    MEMBER,
-    MEMBER_COLUMNS,
-    MEMBERS,
-    NAMES,
-    NEED_MEMBER,
-    NEED_TEXT,
-    O_OFFSET,
-    O_OTHER,
-    OBJECT,
-    OBJECT_COLUMNS,
-    OBJECTS,
-    OTHER,
-    PATTERN_KEY,
-    PIECES,
-    S_HI,
-    S_LO,
-    S_RESULT,
-    STRING,
-    STRING_COLUMNS,
-    STRINGS,
-    T_HI,
-    T_LO,
-    T_NAME,
-    T_POINT,
-    T_SKIP,
-    TEXT,
-    TEXT_COLUMNS,
-    TEXTS,
-    TRIE,
-    TRIE_COLUMNS,
-    UNKNOWN,
-    X_END,
-    X_OFFSET,
-    X_RESULT,
-)
 from backends.numba.grammar_spelling import read, span, within
 
 _jit: Any = njit(cache=True)
@@ -81,21 +22,21 @@ _jit: Any = njit(cache=True)
 def string(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Any characters, counted."""
     part, id, count = q >> 32 & 0xFFFF, q & 0xFFFFFFFF, c >> 32
-    strings, i = int32s(h, STRINGS), STRING_COLUMNS * id
-    lo, hi = strings[i + S_LO], strings[i + S_HI]
+    strings, i = int32s(h, g.STRINGS), g.STRING_COLUMNS * id
+    lo, hi = strings[i + g.S_LO], strings[i + g.S_HI]
     if byte == 0x22 and not part:
         if count < lo:
-            return DEAD, 0, sp, top
-        q, sp, top = done(h, sp, top, strings[i + S_RESULT])
+            return g.DEAD, 0, sp, top
+        q, sp, top = done(h, sp, top, strings[i + g.S_RESULT])
         return q, 0, sp, top
     if hi >= 0 and count >= hi:
-        return DEAD, 0, sp, top
+        return g.DEAD, 0, sp, top
     part, value = read(part, c & 0xFFFFFFFF, byte)
     if part:
-        q = state(STRING, part, id) if part > 0 else DEAD
+        q = state(g.STRING, part, id) if part > 0 else g.DEAD
         return q, count << 32 | value, sp, top
     count = count + 1 if hi >= 0 else min(count + 1, lo)
-    return state(STRING, 0, id), count << 32, sp, top
+    return state(g.STRING, 0, id), count << 32, sp, top
 
 
 # --- words
@@ -103,27 +44,27 @@ def string(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, i
 
 @_jit
 def child(h: int, node: int, point: int) -> int:
-    trie = int32s(h, TRIE)
-    y, end = node + 1, trie[TRIE_COLUMNS * node + T_SKIP]
+    trie = int32s(h, g.TRIE)
+    y, end = node + 1, trie[g.TRIE_COLUMNS * node + g.T_SKIP]
     while y < end:
-        if trie[TRIE_COLUMNS * y + T_POINT] == point:
+        if trie[g.TRIE_COLUMNS * y + g.T_POINT] == point:
             return y
-        y = trie[TRIE_COLUMNS * y + T_SKIP]
-    return DEAD
+        y = trie[g.TRIE_COLUMNS * y + g.T_SKIP]
+    return g.DEAD
 
 
 @_jit
 def _any_child(h: int, node: int, part: int, value: int, sp: int, seen: bool) -> bool:
     """Whether a half-read character can become one that leads on."""
-    trie = int32s(h, TRIE)
-    y, end = node + 1, trie[TRIE_COLUMNS * node + T_SKIP]
+    trie = int32s(h, g.TRIE)
+    y, end = node + 1, trie[g.TRIE_COLUMNS * node + g.T_SKIP]
     while y < end:
-        t = TRIE_COLUMNS * y
-        if within(part, value, trie[t + T_POINT]) and (
-            not seen or any_left(h, sp, trie[t + T_LO], trie[t + T_HI])
+        t = g.TRIE_COLUMNS * y
+        if within(part, value, trie[t + g.T_POINT]) and (
+            not seen or any_left(h, sp, trie[t + g.T_LO], trie[t + g.T_HI])
         ):
             return True
-        y = trie[t + T_SKIP]
+        y = trie[t + g.T_SKIP]
     return False
 
 
@@ -132,18 +73,18 @@ def choice(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, i
     """Inside a string that is one of a list; c holds the result too."""
     part, node, result = q >> 32 & 0xFFFF, q & 0xFFFFFFFF, c >> 32
     if byte == 0x22 and not part:
-        if int32s(h, TRIE)[TRIE_COLUMNS * node + T_NAME] < 0:
-            return DEAD, 0, sp, top
+        if int32s(h, g.TRIE)[g.TRIE_COLUMNS * node + g.T_NAME] < 0:
+            return g.DEAD, 0, sp, top
         q, sp, top = done(h, sp, top, result)
         return q, 0, sp, top
     part, value = read(part, c & 0xFFFFFFFF, byte)
     if part < 0:
-        return DEAD, 0, sp, top
+        return g.DEAD, 0, sp, top
     if part:
         alive = _any_child(h, node, part, value, sp, False)
-        return (state(CHOICE, part, node) if alive else DEAD), result << 32 | value, sp, top
+        return (state(g.CHOICE, part, node) if alive else g.DEAD), result << 32 | value, sp, top
     node = child(h, node, value)
-    return (state(CHOICE, 0, node) if node >= 0 else DEAD), result << 32, sp, top
+    return (state(g.CHOICE, 0, node) if node >= 0 else g.DEAD), result << 32, sp, top
 
 
 # --- automata
@@ -166,9 +107,9 @@ def _alive(h: int, target: int, sp: int, keys: bool, allowed: int) -> bool:
     """Whether a target leads on; a key's, whether to a label that may still be used."""
     if target < 0 or not keys:
         return target >= 0
-    states, i = int32s(h, KEY_STATES), KEY_COLUMNS * target
-    return (states[i + K_REACH] & allowed) != 0 or any_left(
-        h, sp, states[i + K_LO], states[i + K_HI]
+    states, i = int32s(h, g.KEY_STATES), g.KEY_COLUMNS * target
+    return (states[i + g.K_REACH] & allowed) != 0 or any_left(
+        h, sp, states[i + g.K_LO], states[i + g.K_HI]
     )
 
 
@@ -213,29 +154,29 @@ def _part_alive(
 def text(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a string of a language; each state tells which of the family it satisfies."""
     part, id = q >> 32 & 0xFFFF, q & 0xFFFFFFFF
-    texts, ascii, pieces = int32s(h, TEXTS), int32s(h, ASCII), int32s(h, PIECES)
-    i = TEXT_COLUMNS * id
+    texts, ascii, pieces = int32s(h, g.TEXTS), int32s(h, g.ASCII), int32s(h, g.PIECES)
+    i = g.TEXT_COLUMNS * id
     if byte == 0x22 and not part:
-        result = texts[i + X_RESULT]
+        result = texts[i + g.X_RESULT]
         if not result:
-            return DEAD, 0, sp, top
+            return g.DEAD, 0, sp, top
         q, sp, top = done(h, sp, top, result)
         return q, 0, sp, top
     part, value = read(part, c, byte)
     if part < 0:
-        return DEAD, 0, sp, top
-    begin, end = texts[i + X_OFFSET], texts[i + X_END]
-    if begin == UNKNOWN:
-        need(h, NEED_TEXT, id, 0)
-        return DEAD, 0, sp, top
+        return g.DEAD, 0, sp, top
+    begin, end = texts[i + g.X_OFFSET], texts[i + g.X_END]
+    if begin == g.UNKNOWN:
+        need(h, g.NEED_TEXT, id, 0)
+        return g.DEAD, 0, sp, top
     if part:
         alive = _part_alive(h, ascii, pieces, id, begin, end, part, value, sp, False, 0)
-        return (state(TEXT, part, id) if alive else DEAD), value, sp, top
+        return (state(g.TEXT, part, id) if alive else g.DEAD), value, sp, top
     if value < 128:
         id = ascii[128 * id + value]
     else:
         id = pieces[2 * _piece(pieces, begin, end, value) + 1]
-    return (state(TEXT, 0, id) if id >= 0 else DEAD), 0, sp, top
+    return (state(g.TEXT, 0, id) if id >= 0 else g.DEAD), 0, sp, top
 
 
 # --- keys
@@ -245,59 +186,63 @@ def text(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int
 def unnamed(h: int, tag: int) -> int:
     """The labels that a key without a name of its own may have, as bits."""
     id = tag & 0xFFFFFFFF
-    if tag >> 32 == OBJECT:
-        return int(int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_OTHER] >= 0)
-    return int(int32s(h, GROUPS)[GROUP_COLUMNS * id + G_OTHER])
+    if tag >> 32 == g.OBJECT:
+        return int(int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_OTHER] >= 0)
+    return int(int32s(h, g.GROUPS)[g.GROUP_COLUMNS * id + g.G_OTHER])
 
 
 @_jit
 def _labelled(h: int, sp: int, top: int, group: int, label: int, name: int) -> tuple[int, int, int]:
     """After a key of an object of several shapes."""
-    entry = int32s(h, LABELS)[int32s(h, GROUPS)[GROUP_COLUMNS * group + G_OFFSET] + label]
+    entry = int32s(h, g.LABELS)[int32s(h, g.GROUPS)[g.GROUP_COLUMNS * group + g.G_OFFSET] + label]
     if entry < 0:
-        if entry == UNKNOWN:
-            need(h, NEED_MEMBER, group, label)
-        return DEAD, sp, top
+        if entry == g.UNKNOWN:
+            need(h, g.NEED_MEMBER, group, label)
+        return g.DEAD, sp, top
     member = entry >> 1
-    changed(h, sp, top, MEMBER << 32 | member)
+    changed(h, sp, top, g.MEMBER << 32 | member)
     if entry & 1:
         set_bit(h, top, name)
-    return state(COLON, 0, int32s(h, MEMBERS)[MEMBER_COLUMNS * member + M_FAMILY]), top, top + 1
+    return (
+        state(g.COLON, 0, int32s(h, g.MEMBERS)[g.MEMBER_COLUMNS * member + g.M_FAMILY]),
+        top,
+        top + 1,
+    )
 
 
 @_jit
 def _named(h: int, sp: int, top: int, tag: int, name: int) -> tuple[int, int, int]:
     """After a key that is a name."""
     if not any_left(h, sp, name, name + 1):
-        return DEAD, sp, top
+        return g.DEAD, sp, top
     id = tag & 0xFFFFFFFF
-    if tag >> 32 == GROUP:
+    if tag >> 32 == g.GROUP:
         return _labelled(h, sp, top, id, name, name)
     changed(h, sp, top, tag)
     set_bit(h, top, name)
-    offset = int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_OFFSET]
-    return state(COLON, 0, int32s(h, NAMES)[offset + name]), top, top + 1
+    offset = int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_OFFSET]
+    return state(g.COLON, 0, int32s(h, g.NAMES)[offset + name]), top, top + 1
 
 
 @_jit
 def _other(h: int, sp: int, top: int, tag: int, label: int) -> tuple[int, int, int]:
     """After a key that is no name."""
     if not (unnamed(h, tag) >> label) & 1:
-        return DEAD, sp, top
+        return g.DEAD, sp, top
     id = tag & 0xFFFFFFFF
-    if tag >> 32 == GROUP:
-        names = int32s(h, GROUPS)[GROUP_COLUMNS * id + G_NAMES]
+    if tag >> 32 == g.GROUP:
+        names = int32s(h, g.GROUPS)[g.GROUP_COLUMNS * id + g.G_NAMES]
         return _labelled(h, sp, top, id, names + label, 0)
-    return state(COLON, 0, int32s(h, OBJECTS)[OBJECT_COLUMNS * id + O_OTHER]), sp, top
+    return state(g.COLON, 0, int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_OTHER]), sp, top
 
 
 @_jit
 def key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a key, of which the names are known."""
     part, node = q >> 32 & 0xFFFF, q & 0xFFFFFFFF
-    tag, trie = look(h, sp), int32s(h, TRIE)
+    tag, trie = look(h, sp), int32s(h, g.TRIE)
     if byte == 0x22 and not part:
-        name = DEAD if node == OTHER else trie[TRIE_COLUMNS * node + T_NAME]
+        name = g.DEAD if node == g.OTHER else trie[g.TRIE_COLUMNS * node + g.T_NAME]
         if name < 0:
             q, sp, top = _other(h, sp, top, tag, 0)
         else:
@@ -305,28 +250,28 @@ def key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int,
         return q, 0, sp, top
     part, value = read(part, c, byte)
     if part < 0:
-        return DEAD, 0, sp, top
+        return g.DEAD, 0, sp, top
     others = unnamed(h, tag)
     if part:
         alive = others or _any_child(h, node, part, value, sp, True)
-        return (state(KEY, part, node) if alive else DEAD), value, sp, top
-    node = DEAD if node == OTHER else child(h, node, value)
+        return (state(g.KEY, part, node) if alive else g.DEAD), value, sp, top
+    node = g.DEAD if node == g.OTHER else child(h, node, value)
     if others:
-        return state(KEY, 0, node if node >= 0 else OTHER), 0, sp, top
+        return state(g.KEY, 0, node if node >= 0 else g.OTHER), 0, sp, top
     if node < 0 or not any_left(
-        h, sp, trie[TRIE_COLUMNS * node + T_LO], trie[TRIE_COLUMNS * node + T_HI]
+        h, sp, trie[g.TRIE_COLUMNS * node + g.T_LO], trie[g.TRIE_COLUMNS * node + g.T_HI]
     ):
-        return DEAD, 0, sp, top
-    return state(KEY, 0, node), 0, sp, top
+        return g.DEAD, 0, sp, top
+    return state(g.KEY, 0, node), 0, sp, top
 
 
 @_jit
 def pattern_key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a key, where patterns tell unnamed keys apart."""
     part, id = q >> 32 & 0xFFFF, q & 0xFFFFFFFF
-    tag, states, i = look(h, sp), int32s(h, KEY_STATES), KEY_COLUMNS * id
+    tag, states, i = look(h, sp), int32s(h, g.KEY_STATES), g.KEY_COLUMNS * id
     if byte == 0x22 and not part:
-        name, label = states[i + K_NAME], states[i + K_LABEL]
+        name, label = states[i + g.K_NAME], states[i + g.K_LABEL]
         if name >= 0:
             q, sp, top = _named(h, sp, top, tag, name)
         else:
@@ -334,15 +279,15 @@ def pattern_key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[i
         return q, 0, sp, top
     part, value = read(part, c, byte)
     if part < 0:
-        return DEAD, 0, sp, top
-    ascii, pieces, allowed = int32s(h, KEY_ASCII), int32s(h, KEY_PIECES), unnamed(h, tag)
-    begin, end = states[i + K_OFFSET], states[i + K_END]
+        return g.DEAD, 0, sp, top
+    ascii, pieces, allowed = int32s(h, g.KEY_ASCII), int32s(h, g.KEY_PIECES), unnamed(h, tag)
+    begin, end = states[i + g.K_OFFSET], states[i + g.K_END]
     if part:
         alive = _part_alive(h, ascii, pieces, id, begin, end, part, value, sp, True, allowed)
-        return (state(PATTERN_KEY, part, id) if alive else DEAD), value, sp, top
+        return (state(g.PATTERN_KEY, part, id) if alive else g.DEAD), value, sp, top
     if value < 128:
         id = ascii[128 * id + value]
     else:
         id = pieces[2 * _piece(pieces, begin, end, value) + 1]
     alive = _alive(h, id, sp, True, allowed)
-    return (state(PATTERN_KEY, 0, id) if alive else DEAD), 0, sp, top
+    return (state(g.PATTERN_KEY, 0, id) if alive else g.DEAD), 0, sp, top

@@ -68,6 +68,17 @@ class TextTables:
             self.ids[threads] = self.table.add((UNKNOWN, 0, sum(1 << i for i in done)))
         return self.ids[threads]
 
+    def explore(self, state: int, rows: int, grammar: JsonGrammar) -> None:
+        """Makes the rows of a state and of some that it leads to, nearest first."""
+        seen = {state: None}
+        for n in (todo := [state]):
+            self.fill(n, grammar)
+            begin, end = self.table.array[n, :X_RESULT]
+            targets = {*self.rows.ascii[n].tolist(), *self.rows.pieces.array[begin:end, 1].tolist()}
+            new = [t for t in sorted(targets) if t >= 0 and t not in seen]
+            seen.update(dict.fromkeys(new))
+            todo += new[: rows - len(todo)]
+
     def fill(self, state: int, grammar: JsonGrammar) -> None:
         """Makes the row of a state."""
         if self.table.array[state, X_OFFSET] != UNKNOWN:

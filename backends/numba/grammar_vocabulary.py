@@ -2,7 +2,7 @@
 
 The tokens as tries (all of them; those without a quote, which never leave a string; those with
 one), the automata that schemas have used so far, and the inner parts of the masks of strings.
-Making it takes a while (`bench/grammar_setup.py`), and is no part of compiling a schema.
+Making the tries is no part of compiling a schema; `bench/grammar_vocabularies.py` times it.
 """
 
 from collections.abc import Callable, Sequence

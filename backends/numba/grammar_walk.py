@@ -9,56 +9,9 @@ from typing import Any
 
 from numba import njit
 
+from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_frames import look
-from backends.numba.grammar_layout import (
-    ARRAY_AFTER,
-    CHOICE,
-    COLON,
-    DEAD,
-    END,
-    F_READY,
-    FACTS,
-    FAMILIES,
-    FAMILY_COLUMNS,
-    FIRST,
-    FOREIGN,
-    KEY,
-    KEY_FIRST,
-    NODE_COLUMNS,
-    NUMBER,
-    OBJECT_FIRST,
-    OTHER,
-    P_AT,
-    P_C,
-    P_END,
-    P_FIRST,
-    P_Q,
-    P_SP,
-    P_TOP,
-    PATH,
-    PATH_COLUMNS,
-    PATTERN_KEY,
-    SCRATCH,
-    T_NAME,
-    T_POINT,
-    T_SKIP,
-    TABLE,
-    TEXT,
-    TEXT_COLUMNS,
-    TEXT_FIRST,
-    TEXTS,
-    TRIE,
-    TRIE_COLUMNS,
-    V_BYTE,
-    V_COUNT,
-    V_FIRST,
-    V_TOKEN,
-    VALUE,
-    WORD,
-    WORDS,
-    X_OFFSET,
-)
 from backends.numba.grammar_steps import step
 from backends.numba.grammar_strings import unnamed
 
@@ -74,17 +27,17 @@ _FEW = 6  # with fewer children than these, each is simply tried
 @_jit
 def _children_first(h: int, node: int, path: Any, at: int) -> None:
     """The first bytes of the characters that lead down a trie of words."""
-    trie = int32s(h, TRIE)
-    y, end = node + 1, trie[TRIE_COLUMNS * node + T_SKIP]
+    trie = int32s(h, g.TRIE)
+    y, end = node + 1, trie[g.TRIE_COLUMNS * node + g.T_SKIP]
     while y < end:
-        point = trie[TRIE_COLUMNS * y + T_POINT]
+        point = trie[g.TRIE_COLUMNS * y + g.T_POINT]
         byte = point
         if point >= 0x80:
             byte = 0xC0 | point >> 6 if point < 0x800 else 0xE0 | point >> 12
             byte = byte if point < 0x10000 else 0xF0 | point >> 18
         path[at + (byte >> 6)] |= 1 << (byte & 63)
-        y = trie[TRIE_COLUMNS * y + T_SKIP]
-    if trie[TRIE_COLUMNS * node + T_NAME] >= 0:
+        y = trie[g.TRIE_COLUMNS * y + g.T_SKIP]
+    if trie[g.TRIE_COLUMNS * node + g.T_NAME] >= 0:
         path[at] |= _QUOTE
     path[at + 1] |= _BACKSLASH
 
@@ -101,70 +54,75 @@ def _first_bytes(h: int, q: int, sp: int, path: Any, at: int) -> None:
     """Sets path[at : at + 4] to the bytes that may come next, and perhaps others."""
     kind, part, id = q >> 48, q >> 32 & 0xFFFF, q & 0xFFFFFFFF
     path[at] = path[at + 1] = path[at + 2] = path[at + 3] = 0
-    if kind == VALUE and int32s(h, FAMILIES)[FAMILY_COLUMNS * id + F_READY]:
-        _copy_first(h, FIRST, id, path, at)
+    if kind == g.VALUE and int32s(h, g.FAMILIES)[g.FAMILY_COLUMNS * id + g.F_READY]:
+        _copy_first(h, g.FIRST, id, path, at)
     elif not part and (
-        kind == CHOICE or (kind == KEY and id != OTHER and not unnamed(h, look(h, sp)))
+        kind == g.CHOICE or (kind == g.KEY and id != g.OTHER and not unnamed(h, look(h, sp)))
     ):
         _children_first(h, id, path, at)
-    elif kind == TEXT and not part and int32s(h, TEXTS)[TEXT_COLUMNS * id + X_OFFSET] >= 0:
-        _copy_first(h, TEXT_FIRST, id, path, at)
-    elif kind == PATTERN_KEY and not part:
-        _copy_first(h, KEY_FIRST, id, path, at)
-    elif OBJECT_FIRST <= kind <= ARRAY_AFTER and kind != ARRAY_AFTER - 1:
+    elif kind == g.TEXT and not part and int32s(h, g.TEXTS)[g.TEXT_COLUMNS * id + g.X_OFFSET] >= 0:
+        _copy_first(h, g.TEXT_FIRST, id, path, at)
+    elif kind == g.PATTERN_KEY and not part:
+        _copy_first(h, g.KEY_FIRST, id, path, at)
+    elif g.OBJECT_FIRST <= kind <= g.ARRAY_AFTER and kind != g.ARRAY_AFTER - 1:
         path[at], path[at + 1] = _WHITE | _QUOTE | _COMMA, _BRACE | _BRACKET
-    elif kind == NUMBER:
+    elif kind == g.NUMBER:
         path[at], path[at + 1] = _WHITE | _COMMA | _NUMBER, _BRACE | _BRACKET | _EXPONENT
-    elif kind == COLON:
+    elif kind == g.COLON:
         path[at] = _WHITE | _COLON
-    elif kind == WORD:
-        byte = uint8s(h, WORDS)[id]
+    elif kind == g.WORD:
+        byte = uint8s(h, g.WORDS)[id]
         path[at + (byte >> 6)] = 1 << (byte & 63)
-    elif kind == FOREIGN:
-        table = int32s(h, TABLE)
+    elif kind == g.FOREIGN:
+        table = int32s(h, g.TABLE)
         for b in range(256):
-            if table[256 * id + b] != DEAD:
+            if table[256 * id + b] != g.DEAD:
                 path[at + (b >> 6)] |= 1 << (b & 63)
-    elif kind != END:
+    elif kind != g.END:
         path[at] = path[at + 1] = path[at + 2] = path[at + 3] = -1
 
 
 @_jit
 def _enter(h: int, nodes: Any, node: int, path: Any, p: int) -> None:
     """Prepares a level of the path: the children of a node, and which of them to look at."""
-    n = NODE_COLUMNS * node
-    path[p + P_AT], path[p + P_END] = nodes[n + V_FIRST], nodes[n + V_FIRST] + nodes[n + V_COUNT]
-    if nodes[n + V_COUNT] > _FEW:
-        _first_bytes(h, path[p + P_Q], path[p + P_SP], path, p + P_FIRST)
+    n = g.NODE_COLUMNS * node
+    path[p + g.P_AT], path[p + g.P_END] = (
+        nodes[n + g.V_FIRST],
+        nodes[n + g.V_FIRST] + nodes[n + g.V_COUNT],
+    )
+    if nodes[n + g.V_COUNT] > _FEW:
+        _first_bytes(h, path[p + g.P_Q], path[p + g.P_SP], path, p + g.P_FIRST)
     else:
         for j in range(4):
-            path[p + P_FIRST + j] = -1
+            path[p + g.P_FIRST + j] = -1
 
 
 @_jit
 def walk(h: int, q: int, c: int, sp: int, place: int, masks: Any) -> None:
     """Sets the bits of the tokens of a trie that can be read."""
-    path, nodes = int64s(h, PATH), int32s(h, place)
-    path[P_Q], path[P_C], path[P_SP], path[P_TOP] = q, c, sp, int64s(h, FACTS)[SCRATCH]
+    path, nodes = int64s(h, g.PATH), int32s(h, place)
+    path[g.P_Q], path[g.P_C], path[g.P_SP], path[g.P_TOP] = q, c, sp, int64s(h, g.FACTS)[g.SCRATCH]
     p = 0
     _enter(h, nodes, 0, path, p)
     while p >= 0:
-        node = path[p + P_AT]
-        if node == path[p + P_END]:
-            p -= PATH_COLUMNS
+        node = path[p + g.P_AT]
+        if node == path[p + g.P_END]:
+            p -= g.PATH_COLUMNS
             continue
-        path[p + P_AT] = node + 1
-        n = NODE_COLUMNS * node
-        byte = nodes[n + V_BYTE]
-        if not (path[p + P_FIRST + (byte >> 6)] >> (byte & 63)) & 1:
+        path[p + g.P_AT] = node + 1
+        n = g.NODE_COLUMNS * node
+        byte = nodes[n + g.V_BYTE]
+        if not (path[p + g.P_FIRST + (byte >> 6)] >> (byte & 63)) & 1:
             continue
-        q, c, sp, top = step(h, path[p + P_Q], path[p + P_C], path[p + P_SP], path[p + P_TOP], byte)
+        q, c, sp, top = step(
+            h, path[p + g.P_Q], path[p + g.P_C], path[p + g.P_SP], path[p + g.P_TOP], byte
+        )
         if q < 0:
             continue
-        token = nodes[n + V_TOKEN]
+        token = nodes[n + g.V_TOKEN]
         if token >= 0:
             masks[token >> 5] |= 1 << (token & 31)
-        if nodes[n + V_COUNT]:
-            p += PATH_COLUMNS
-            path[p + P_Q], path[p + P_C], path[p + P_SP], path[p + P_TOP] = q, c, sp, top
+        if nodes[n + g.V_COUNT]:
+            p += g.PATH_COLUMNS
+            path[p + g.P_Q], path[p + g.P_C], path[p + g.P_SP], path[p + g.P_TOP] = q, c, sp, top
             _enter(h, nodes, node, path, p)

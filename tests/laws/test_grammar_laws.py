@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.numba import grammar_constraint
+from backends.numba import grammar_storage
 from backends.numba.grammar import CompiledTries, NumbaMasks
 from backends.numba.grammar_constraint import CompiledConstraint
 from backends.numba.grammar_constraint import compile_json_schema as fast_schema
@@ -107,7 +107,7 @@ def test_a_store_of_masks_that_is_full_begins_anew():
     fast = fast_schema(True, VOCABULARY, TRIES)
     first = fast.mask(fast.start)
     kept = first.copy()
-    for slots in (BLOCK, grammar_constraint.MAX_MASKS):
+    for slots in (BLOCK, grammar_storage.MAX_MASKS):
         fast.facts[N_MASKS] = fast.facts[MASK_ROOM] = slots
         fast.facts[DEPTHS] = 0
         assert np.array_equal(fast.mask(fast.start), kept)
