@@ -1,6 +1,6 @@
 """Writes the measured tables of grammar.md, from what the harness and the scripts of bench/ left.
 
-    python docs/make_grammar.py NAME=FILE... --walks FILE --documents FILE
+    python docs/make_grammar.py NAME=FILE... --walks FILE --documents FILE --vocabularies FILE
 
 NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it.
 """
@@ -43,11 +43,12 @@ def main():
     parser.add_argument("results", nargs="+")
     parser.add_argument("--walks", type=Path)
     parser.add_argument("--documents", type=Path)
+    parser.add_argument("--vocabularies", type=Path)
     args = parser.parse_args()
     pairs = [r.split("=", 1) for r in args.results]
     page = PAGE.read_text()
     page = replaced(page, "figures", "\n".join([HEAD, *(row(n, Path(p)) for n, p in pairs)]))
-    for name in ("walks", "documents"):
+    for name in ("walks", "documents", "vocabularies"):
         if path := getattr(args, name):
             page = replaced(page, name, path.read_text().strip())
     PAGE.write_text(page)

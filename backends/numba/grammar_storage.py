@@ -52,6 +52,7 @@ class Storage:
 
     def share(self) -> None:
         """Takes the shared arrays as they are now."""
+        self.inside_rows = self.shared.inside.rows  # kept, since only its addresses are taken
         for place, array in self.shared.places().items():
             self.header[place] = array
 

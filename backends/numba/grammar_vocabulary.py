@@ -20,7 +20,7 @@ from refimpl.grammar.regex import Regexes
 from refimpl.grammar.trie import Trie
 
 BLOCK = 128  # masks that are made room for at a time
-MAX_TEXTS = 50_000
+MAX_TEXTS, MAX_INSIDE = 50_000, 4096
 
 
 def nodes_of(trie: Trie) -> Int32[ndarray, "nodes 4"]:
@@ -72,6 +72,8 @@ class Inside:
     def more(self) -> None:
         """New arrays with more room; whoever still has the old ones finds them full, and asks."""
         n = int(self.facts[g.N_INSIDE])
+        if n >= MAX_INSIDE:
+            self.rows, n = Rows(self.rows.words), 0
         self.rows.more()
         room = len(self.rows.addresses)
         entries = np.zeros((room, 2), np.int64)
