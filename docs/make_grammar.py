@@ -1,9 +1,11 @@
 """Writes the measured tables of grammar.md, from what the harness and the scripts of bench/ left.
 
     python docs/make_grammar.py [NAME=FILE...] [--walks FILE] [--documents FILE] [--semantics FILE]
+                                [--vocabularies FILE]
 
 NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it;
-the others are what `bench/grammar_walks.py`, `_documents.py` and `_semantics.py` left.
+the others are what `bench/grammar_walks.py`, `_documents.py`, `_semantics.py` and `_vocabularies.py`
+left.
 """
 
 import argparse
@@ -64,7 +66,8 @@ def text_of(path):
 
 
 def main():
-    parts = {"walks": walks, "documents": documents, "semantics": text_of}
+    parts = {"walks": walks, "documents": documents, "semantics": text_of,
+             "vocabularies": text_of}  # fmt: skip
     parser = argparse.ArgumentParser()
     parser.add_argument("results", nargs="*")
     for name in parts:

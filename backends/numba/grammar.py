@@ -9,90 +9,42 @@ without a quote, a backslash or a control character.  Where the grammar says tha
 characters may follow (`is_open`), that set is copied and only the other tokens are walked.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, UInt8, UInt32
+from jaxtyping import Int32, UInt32
 from numba import njit
 from numpy import ndarray
 
-from backends.numba import grammar_steps as s
-from backends.numba import grammar_walk as w
-from backends.numba.grammar_numbers import NumberTables
+from backends.numba.grammar_layout import V_BYTE, V_COUNT, V_FIRST, V_TOKEN
+from backends.numba.grammar_vocabulary import CompiledTries
 from refimpl.grammar.machine import DEAD, END, FIRST_SPECIAL, PUSH, UNKNOWN, Machine, State
-from refimpl.grammar.masks import Mask, Masks, Vocabulary, is_plain, is_utf8
+from refimpl.grammar.masks import Mask, Masks, Vocabulary
+
+__all__ = ["CompiledTries", "NumbaMasks"]
 
 _MAX_NEEDS = 1024
 _FITS, _RECORDS = 0, 1
 _jit: Any = njit(cache=True)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FlatTrie:
-    """A trie in depth-first order: after a dead node go on at `skip`."""
-
-    byte: UInt8[ndarray, " nodes"]
-    depth: Int32[ndarray, " nodes"]
-    skip: Int32[ndarray, " nodes"]
-    token: Int32[ndarray, " nodes"]
-
-    @classmethod
-    def of(cls, tokens: dict[bytes, int]) -> "FlatTrie":
-        words = sorted(tokens)
-        text = np.frombuffer(b"".join(words), np.uint8)
-        ends = np.cumsum([len(word) for word in words], dtype=np.int64)
-        ids = np.array([tokens[word] for word in words], np.int32)
-        size = int(ends[-1]) if words else 0
-        byte = np.zeros(size, np.uint8)
-        depth, skip, token = np.zeros((3, size), np.int32)
-        n = _flatten(text, ends, ids, byte, depth, skip, token) if words else 0
-        return cls(byte=byte[:n], depth=depth[:n], skip=skip[:n], token=token[:n])
-
-    def table(self) -> Int32[ndarray, "nodes 4"]:
-        """The four side by side, as the walk meets them."""
-        columns = (self.byte.astype(np.int32), self.depth, self.skip, self.token)
-        return np.ascontiguousarray(np.stack(columns, axis=1))
-
-
-@_jit
-def _flatten(
-    text: ndarray, ends: ndarray, ids: ndarray,
-    byte: ndarray, depth: ndarray, skip: ndarray, token: ndarray,
-) -> int:  # fmt: skip
-    """Fills the arrays from sorted words; returns the number of nodes."""
-    path = np.zeros(text.size + 1, np.int64)
-    n, before, start = 0, 0, 0
-    for k in range(ends.size):
-        length = ends[k] - start
-        common = 0
-        while common < min(before, length) and byte[path[common]] == text[start + common]:
-            common += 1
-        for d in range(common, before):
-            skip[path[d]] = n
-        for d in range(common, length):
-            path[d], byte[n], depth[n], token[n] = n, text[start + d], d, -1
-            n += 1
-        token[path[length - 1]] = ids[k]
-        before, start = length, ends[k]
-    for d in range(before):
-        skip[path[d]] = n
-    return n
-
-
 @_jit
 def _walk(
     table: ndarray, specials: ndarray, resumed: ndarray, records: ndarray,
-    frame: ndarray, above: ndarray, base: int, start: int,
-    byte: ndarray, depth: ndarray, skip: ndarray, token: ndarray,
-    mask: ndarray, local: ndarray, stack: ndarray, top: ndarray, needs: ndarray,
+    frame: ndarray, above: ndarray, base: int, start: int, nodes: ndarray, mask: ndarray,
+    local: ndarray, stack: ndarray, top: ndarray, at: ndarray, needs: ndarray,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Sets the bits of allowed tokens; returns (status, lowest depth looked at, needs noted)."""
-    lowest, n_needs, i = base, 0, 0
-    local[0], stack[0], top[0] = start, base, base + 1
-    while i < byte.size:
-        d, b = depth[i], byte[i]
-        q, sp, end, dead = local[d], stack[d], top[d], False
+    lowest, n_needs, d = base, 0, 0
+    local[0], stack[0], top[0], at[0] = start, base, base + 1, nodes[0, V_FIRST]
+    at[1] = at[0] + nodes[0, V_COUNT]  # the end of the children on a level stands behind its `at`
+    while d >= 0:
+        i = at[2 * d]
+        if i == at[2 * d + 1]:
+            d -= 1
+            continue
+        at[2 * d] = i + 1
+        b, q, sp, end, dead = nodes[i, V_BYTE], local[d], stack[d], top[d], False
         while True:
             code = table[q, b]
             if code >= 0:
@@ -130,70 +82,15 @@ def _walk(
             if not again:
                 break
         if dead:
-            i = skip[i]
             continue
-        local[d + 1], stack[d + 1], top[d + 1] = q, sp, end
-        t = token[i]
+        t = nodes[i, V_TOKEN]
         if t >= 0:
             mask[t >> 5] |= np.uint32(1) << np.uint32(t & 31)
-        i += 1
+        if nodes[i, V_COUNT]:
+            d += 1
+            local[d], stack[d], top[d], at[2 * d] = q, sp, end, nodes[i, V_FIRST]
+            at[2 * d + 1] = nodes[i, V_FIRST] + nodes[i, V_COUNT]
     return _FITS, lowest, n_needs
-
-
-class CompiledTries:
-    """What a vocabulary needs once: the whole trie, the slice's mask, and the trie of the rest."""
-
-    def __init__(self, vocabulary: Vocabulary):
-        first: dict[bytes, int] = {}
-        for t, b in enumerate(vocabulary.tokens):
-            if b:
-                first.setdefault(b, t)
-        self.whole = FlatTrie.of(first)
-        plain = {b: t for b, t in first.items() if is_plain(b)}
-        self.rest = FlatTrie.of({b: t for b, t in first.items() if b not in plain})
-        self.slice = np.zeros(-(-len(vocabulary.tokens) // 32), np.uint32)
-        for t in plain.values():
-            self.slice[t >> 5] |= np.uint32(1 << (t & 31))
-        self.numbers = NumberTables()
-        self.places, self.facts = self._places(vocabulary, first)
-
-    def _places(
-        self, vocabulary: Vocabulary, first: dict[bytes, int]
-    ) -> tuple[dict[int, ndarray], ndarray]:
-        """What `grammar_walk` reads of a vocabulary."""
-        text = np.frombuffer(b"".join(vocabulary.tokens) or b" ", np.uint8)
-        starts = np.cumsum([0, *map(len, vocabulary.tokens)]).astype(np.int32)
-        tails, tokens = _tails(first)
-        places = {
-            w.TAILS: tails.table(), w.TAIL_TOKENS: tokens, w.WHOLE: self.whole.table(),
-            w.REST: self.rest.table(), w.PLAIN: self.slice,
-            w.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
-            w.STOPS: np.array(vocabulary.stops, np.int32), w.TEXT: text, w.STARTS: starts,
-        }  # fmt: skip
-        facts = np.zeros(w.FACTS_SIZE, np.int64)
-        facts[s.LONGEST] = vocabulary.trie.longest
-        facts[w.N_WHOLE], facts[w.N_REST] = len(self.whole.byte), len(self.rest.byte)
-        facts[w.N_WORDS], facts[w.N_TWINS] = len(self.slice), len(vocabulary.trie.twins)
-        facts[w.N_TAILS] = len(tails.byte)
-        facts[w.N_STOPS] = len(vocabulary.stops)
-        return places, facts
-
-
-def _tails(tokens: dict[bytes, int]) -> tuple[FlatTrie, Int32[ndarray, " n"]]:
-    """The tails of tokens that are not plain, after whole plain characters.
-
-    The trie numbers the tails; the tokens of tail k are out[out[k]:out[k + 1]].
-    """
-    groups: dict[bytes, list[int]] = {}
-    for b, t in tokens.items():
-        cut = next((i for i, x in enumerate(b) if x < 0x20 or x in b'"\\'), None)
-        if cut is not None and is_utf8(b[:cut], whole=True):
-            groups.setdefault(b[cut:], []).append(t)
-    tails = sorted(groups)
-    ends = np.cumsum([0, *(len(groups[x]) for x in tails)]) + len(tails) + 1
-    flat = [t for x in tails for t in groups[x]]
-    trie = FlatTrie.of({x: k for k, x in enumerate(tails)})
-    return trie, np.concatenate([ends, np.array(flat, np.int64)]).astype(np.int32)
 
 
 class NumbaMasks(Masks):
@@ -203,7 +100,7 @@ class NumbaMasks(Masks):
         super().__init__(machine, vocabulary)
         self.tries = tries
         reach = vocabulary.trie.longest + 2
-        self._path = tuple(np.zeros(reach, np.int32) for _ in range(3))
+        self._path = (*np.zeros((3, reach), np.int32), np.zeros(2 * reach, np.int32))
         self._needs = np.zeros((_MAX_NEEDS, 3), np.int32)
         self._specials = np.zeros((64, 4), np.int32)
         self._records = np.zeros(64, bool)
@@ -237,14 +134,14 @@ class NumbaMasks(Masks):
         frame: Int32[ndarray, " stack"],
         above: Int32[ndarray, " stack"],
         depth: int,
-        trie: FlatTrie,
+        trie: Int32[ndarray, "nodes 4"],
         mask: UInt32[ndarray, " words"],
     ) -> tuple[int, int, int]:
         m = self.machine
         self._refresh()
         out = _walk(
             m.table, self._specials, m.resumed, self._records, frame, above, depth, local,
-            trie.byte, trie.depth, trie.skip, trie.token, mask, *self._path, self._needs,
+            trie, mask, *self._path, self._needs,
         )  # fmt: skip
         status, lowest, n = map(int, out)
         return status, lowest, n

@@ -38,6 +38,31 @@ class Header:
         return self.arrays[place]
 
 
+class Growing:
+    """Rows of integers, more and more of them; `array` has room for some yet to come."""
+
+    def __init__(self, columns: int, kind: Any = np.int32):
+        self.array: ndarray = np.zeros((16, columns), kind)
+        self.size = 0
+
+    def extend(self, rows: Any) -> int:
+        """Puts rows at the end; the number of the first."""
+        first, self.size = self.size, self.size + len(rows)
+        while self.size > len(self.array):
+            self.array = np.concatenate([self.array, np.zeros_like(self.array)])
+        if len(rows):
+            self.array[first : self.size] = rows
+        return first
+
+    def add(self, row: Any) -> int:
+        return self.extend((row,))
+
+
+def signed(words: list[int]) -> list[int]:
+    """Words of 64 bits as int64 writes them."""
+    return [w - (w >> 63 << 64) for w in words]
+
+
 def _pointer_to(kind: Any) -> Any:
     def typed(typing: Any, address: Any) -> Any:
         return types.CPointer(kind)(types.int64), _to_pointer
@@ -72,6 +97,11 @@ def uint64s(header: int, place: int) -> Any:
 @_inline
 def uint32s(header: int, place: int) -> Any:
     return _uint32_at(_int64_at(header)[place])
+
+
+@_inline
+def uint32s_at(address: int) -> Any:
+    return _uint32_at(address)
 
 
 @_inline

@@ -1,49 +1,55 @@
-"""Sets of numbers as tables, shared by all schemas: digits lead from state to state.
+"""Sets of numbers as tables, shared by all schemas of a vocabulary: digits lead on.
 
-A state is a set and a text as `refimpl.grammar.number_sets.settle` leaves them; its row has a
-column for each byte a number can hold, and one that says whether the number may end.  Integers and
-unrestricted numbers are ready from the start; other rows are made when somebody asks.
+A state is what `JsonGrammar.digits` keeps: threads (place in the family, set) and a text.  Its row
+has a column for each byte a number can hold, and one with the result if the number ends here.
+Integers and unrestricted numbers are ready from the start; other rows are made when somebody asks.
 """
 
 import numpy as np
 
-from backends.numba.grammar_spelling import DEAD
-from backends.numba.grammar_steps import N_DONE, NUMBER_COLUMNS, UNKNOWN
+from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
 from refimpl.grammar.number_sets import INTEGERS, NumberSet, can_complete, is_complete, settle
+
+Threads = tuple[tuple[int, NumberSet], ...]
 
 
 class NumberTables:
     """All number sets that any schema has used so far."""
 
     def __init__(self) -> None:
-        self.states: list[tuple[NumberSet, str]] = []
-        self.ids: dict[tuple[NumberSet, str], int] = {}
+        self.states: list[tuple[Threads, str]] = []
+        self.ids: dict[tuple[Threads, str], int] = {}
         self.table = np.full((256, NUMBER_COLUMNS), UNKNOWN, np.int32)
         for ready in (NumberSet(), INTEGERS):
-            self.explore(self.start(ready), 40)
+            self.explore(self.state(((0, ready),), ""), 40)
 
-    def start(self, numbers: NumberSet) -> int:
-        return self.state(numbers, "")
-
-    def state(self, numbers: NumberSet, text: str) -> int:
-        key = (numbers, text)
+    def state(self, threads: Threads, text: str) -> int:
+        key = (threads, text)
         if key not in self.ids:
             n = self.ids[key] = len(self.states)
             self.states.append(key)
             if n >= len(self.table):
                 self.table = np.concatenate([self.table, np.full_like(self.table, UNKNOWN)])
-            self.table[n, N_DONE] = is_complete(numbers, text)
+            done = {i for i, s in threads if is_complete(s, text)}
+            self.table[n, N_DONE] = sum(1 << i for i in done)
         return self.ids[key]
 
     def fill(self, state: int) -> None:
         """Makes the row of a state."""
-        numbers, text = self.states[state]
+        threads, text = self.states[state]
         for column, byte in enumerate(NUMBER_BYTES):
-            longer = text + chr(byte)
-            alive = can_complete(numbers, longer)
-            target = self.state(*settle(numbers, longer)) if alive else DEAD
+            target = self.after(threads, text + chr(byte))
             self.table[state, column] = target
+
+    def after(self, threads: Threads, text: str) -> int:
+        alive = tuple((i, s) for i, s in threads if can_complete(s, text))
+        if not alive:
+            return DEAD
+        if len({s for _, s in alive}) == 1:
+            settled, text = settle(alive[0][1], text)
+            alive = tuple((i, settled) for i, _ in alive)
+        return self.state(alive, text)
 
     def explore(self, start: int, rows: int) -> None:
         """Makes the first rows that can be reached, nearest first."""

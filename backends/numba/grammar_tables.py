@@ -1,233 +1,224 @@
 """What a schema says, as integer tables for `grammar_steps`.
 
-A *family* is what may stand at one place of a document.  It is described here if it is plain: one
-shape of object with names and no counts or patterns, one shape of array without `contains` or
-`uniqueItems`, one set of numbers.  Anything else stays with the machine, as a FOREIGN state, and
-whatever is plain inside of it is plain again.
+A *family* is what may stand at one place of a document: the expressions that a value there is
+read for.  Its row says what may begin it, each with the result that it can give: words, numbers,
+strings, an array, an object.  What the tables do not describe (members or items that are counted,
+several shapes of array) is the machine's, as a FOREIGN state, and what is plain inside of it is
+plain again.  Rows are made when a document comes to them, those near the start beforehand.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
-from backends.numba.grammar_numbers import NumberTables
-from backends.numba.grammar_spelling import DEAD
-from backends.numba.grammar_steps import (
-    CHOICE,
-    FOREIGN,
-    SET_WORDS,
-    STRING,
-    TRIE_COLUMNS,
-    VALUE,
-)
+from backends.numba import grammar_layout as g
+from backends.numba.grammar_arrays import Growing, signed
+from backends.numba.grammar_groups import Groups, packed
+from backends.numba.grammar_layout import CHOICE, DEAD, STRING, TEXT, VALUE
+from backends.numba.grammar_vocabulary import Shared
+from backends.numba.grammar_words import WordTries
 from refimpl.grammar.json_grammar import JsonGrammar
-from refimpl.grammar.json_states import Text, Value
+from refimpl.grammar.json_states import Family, Number, Text, Value
 from refimpl.grammar.machine import Machine
 from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, Union
 
-_WORDS = {"null": 1, "true": 2, "false": 4}
-_jit: Any = njit(cache=True)
+Unions = list[tuple[int, Union]]
 
 
 class Tables:
-    """Grows as the machine meets new families; `changed` tells whom to copy the arrays again."""
+    """Grows as documents meet new families."""
 
-    def __init__(self, grammar: JsonGrammar, machine: Machine, numbers: NumberTables):
-        self.grammar, self.machine, self.numbers = grammar, machine, numbers
+    def __init__(self, grammar: JsonGrammar, machine: Machine, shared: Shared):
+        self.grammar, self.machine, self.shared = grammar, machine, shared
         self.union, self.fit = grammar.reader.union, grammar.fit
-        self.ids: dict[Expr, int] = {}
-        self.families: list[tuple[int, ...]] = []
-        self.strings: list[tuple[int, int]] = [(0, -1)]
-        self.string_ids = {(0, -1): 0}
-        self.arrays: list[tuple[int, ...]] = []
-        self.prefixes: list[int] = []
-        self.objects: list[tuple[int, ...]] = []
-        self.keys: list[int] = []  # of an object: the bits required, and the bits never allowed
-        self.names: list[int] = []
-        self.trie_size = 0
-        self.tries: list[tuple[str, ...]] = []
-        self.trie_ids: dict[tuple[str, ...], int] = {}
-        self.todo: list[Expr] = []
-        self.changed = True
+        self.ids: dict[Family, int] = {}
+        self.families: list[Family] = []
+        self.rows, self.first = Growing(g.FAMILY_COLUMNS), Growing(4, np.int64)
+        self.strings = Growing(g.STRING_COLUMNS)
+        self.string_ids: dict[tuple[int, int, int], int] = {}
+        self.arrays, self.prefixes = Growing(g.ARRAY_COLUMNS), Growing(1)
+        self.objects, self.names = Growing(g.OBJECT_COLUMNS), Growing(1)
+        self.keys = Growing(2 * g.SET_WORDS, np.int64)  # of an object: required, never allowed
+        self.words = WordTries()
+        self.groups = Groups(grammar, self.words, self.family)
 
-    def family(self, expr: Expr) -> int:
-        """The number of a family; its row is made by `settle`."""
-        if expr not in self.ids:
-            self.ids[expr] = len(self.ids)
-            self.todo.append(expr)
-        return self.ids[expr]
+    def family(self, family: Family) -> int:
+        """The number of a family; its row is made by `fill`."""
+        if family not in self.ids:
+            self.ids[family] = len(self.ids)
+            self.families.append(family)
+            self.rows.add(_NOT_READY)
+            self.first.add((0, 0, 0, 0))
+        return self.ids[family]
 
     def satisfiable(self, expr: Expr) -> int:
-        return self.family(expr) if self.fit.sat(expr) else DEAD
+        return self.family((expr,)) if self.fit.sat(expr) else DEAD
 
-    def settle(self) -> None:
-        """Makes the rows of all families met so far, and of those inside them."""
-        while len(self.families) < len(self.todo):
-            self.changed = True
-            self.families.append(self.row(self.todo[len(self.families)]))
-
-    def row(self, expr: Expr) -> tuple[int, ...]:
-        u = self.union(expr)
-        if not self.is_plain(u):
-            foreign = self.machine.local(Value((expr,), 0))
-            return (0, DEAD, DEAD, 0, DEAD, DEAD, foreign, 0)
-        kind, string = self.string(u)
-        return (
-            sum(_WORDS[w] for w in u.literals),
-            self.numbers.start(u.numbers[0]) if u.numbers else DEAD,
-            kind,
-            string,
-            self.array(u.arrays[0])
-            if u.arrays and self.fit.array_fits(u.arrays[0], 0, ())
-            else DEAD,
-            self.object(u.objects[0]) if u.objects and self.fits(u.objects[0]) else DEAD,
-            DEAD,
-            0,
+    def fill(self, family: int) -> None:
+        """Makes the row of a family."""
+        if self.rows.array[family, g.F_READY]:
+            return
+        unions = [(i, self.union(e)) for i, e in enumerate(self.families[family])]
+        row = (
+            1,
+            *words(unions),
+            self.number(unions),
+            *self.string(unions),
+            *self.array(unions),
+            *self.object(unions),
         )
+        self.rows.array[family] = row
+        self.first.array[family, :2] = _first_bytes(row)
 
-    def is_plain(self, u: Union) -> bool:
-        return (
-            len(u.numbers) < 2
-            and len(u.arrays) < 2
-            and len(u.objects) < 2
-            and not any(a.contains or a.unique for a in u.arrays)
-            and all(map(self.is_plain_object, u.objects))
-        )
-
-    def is_plain_object(self, o: ObjectShape) -> bool:
-        counted = o.exists or o.hi is not None or o.lo > min(1, len(o.required))
-        if self.grammar.layout.in_order or counted or any(k.patterns for k, _ in o.rules):
-            return False
-        names = self.fit.plan(o).names
-        return len(names) <= 64 * SET_WORDS and not any(map(_has_surrogate, names))
-
-    def fits(self, o: ObjectShape) -> bool:
-        return self.fit.plan(o).fits(frozenset(), 0, (), self.fit.sat)
+    def explore(self, family: int, rows: int) -> None:
+        """Makes so many rows; those that were met together mostly come together."""
+        for n in range(family, family + rows):
+            if n < len(self.families):
+                self.fill(n)
 
     # --- the parts of a family
 
-    def string(self, u: Union) -> tuple[int, int]:
-        if not u.strings:
+    def number(self, unions: Unions) -> int:
+        threads = tuple((i, s) for i, u in unions for s in u.numbers)
+        return self.shared.numbers.state(threads, "") if threads else DEAD
+
+    def string(self, unions: Unions) -> tuple[int, int, int]:
+        """(kind, id, result) of strings; the result is in the automaton where states have one."""
+        threads = tuple((i, s.node, s.lo, s.hi) for i, u in unions for s in u.strings)
+        if not threads:
+            return DEAD, 0, 0
+        _, node, lo, hi = threads[0]
+        if any(t[1:] != threads[0][1:] for t in threads):
+            return TEXT, self.shared.texts.state(threads), 0
+        result = _bits(t[0] for t in threads)
+        if node is self.grammar.reader.r.ALL:
+            return STRING, self.counted((lo, -1 if hi is None else hi, result)), result
+        if node.kind == "words" and hi is None and not lo:
+            return CHOICE, self.words.root(node.args), result
+        return TEXT, self.shared.texts.state(threads), 0
+
+    def counted(self, bounds: tuple[int, int, int]) -> int:
+        if bounds not in self.string_ids:
+            self.string_ids[bounds] = self.strings.add(bounds)
+        return self.string_ids[bounds]
+
+    def array(self, unions: Unions) -> tuple[int, int]:
+        shapes = [(i, a) for i, u in unions for a in u.arrays]
+        if not shapes:
             return DEAD, 0
-        s = u.strings[0]
-        if len(u.strings) == 1 and s.node is self.grammar.reader.r.ALL:
-            bounds = (s.lo, -1 if s.hi is None else s.hi)
-            if bounds not in self.string_ids:
-                self.string_ids[bounds] = len(self.strings)
-                self.strings.append(bounds)
-            return STRING, self.string_ids[bounds]
-        if len(u.strings) == 1 and s.node.kind == "words" and s.hi is None and not s.lo:
-            return CHOICE, self.trie(s.node.args)
-        threads = tuple((0, t.node, t.lo, t.hi) for t in u.strings)
-        return FOREIGN, self.machine.local(Text(threads, ()))
+        first = shapes[0][1]
+        different = first.unique and not is_set_of_strings(self.grammar, first)
+        if first.contains or different or any(a != first for _, a in shapes):
+            return self.foreign(self.grammar.begin_array(shapes))
+        if not self.fit.array_fits(first, 0, ()):
+            return DEAD, 0
+        return g.ARRAY, self.plain_array(first, _bits(i for i, _ in shapes))
 
-    def trie(self, words: tuple[str, ...]) -> int:
-        """The root of a trie of sorted words."""
-        if words not in self.trie_ids:
-            self.trie_ids[words] = self.trie_size
-            self.tries.append(words)
-            self.trie_size += 1 + _count_nodes(words)
-        return self.trie_ids[words]
+    def foreign(self, local: Any) -> tuple[int, int]:
+        return (DEAD, 0) if local is None else (g.ALIEN, self.machine.local(local))
 
-    def array(self, a: ArrayShape) -> int:
+    def plain_array(self, a: ArrayShape, result: int) -> int:
         prefix = [self.satisfiable(e) for e in a.prefix]
         cap = max(len(a.prefix), a.lo) if a.hi is None else a.hi
         hi = -1 if a.hi is None else a.hi
-        self.arrays.append(
-            (a.lo, hi, cap, len(prefix), len(self.prefixes), self.satisfiable(a.rest))
-        )
-        self.prefixes += prefix
-        return len(self.arrays) - 1
+        offset = self.prefixes.extend([(e,) for e in prefix])
+        rest = self.satisfiable(a.rest)
+        row = (a.lo, hi, cap, len(prefix), offset, rest, result, a.unique)
+        return self.arrays.add(row)
 
-    def object(self, o: ObjectShape) -> int:
+    def object(self, unions: Unions) -> tuple[int, int]:
+        shapes = [(i, o) for i, u in unions for o in u.objects]
+        if not shapes:
+            return DEAD, 0
+        start = self.grammar.begin_object(shapes)
+        if start is None:
+            return DEAD, 0
+        first = start.threads[0].shape
+        if all(map(self.groups.is_plain, (t.shape for t in start.threads))):
+            same = all(t.shape is first or t.shape == first for t in start.threads)
+            if same and not self.fit.plan(first).patterns:
+                return g.OBJECT, self.plain_object(first, _bits(t.i for t in start.threads))
+            group = self.groups.start(start.threads)
+            if group >= 0:
+                return g.GROUP, group
+        return self.foreign(start)
+
+    def plain_object(self, o: ObjectShape, result: int) -> int:
         plan = self.fit.plan(o)
         names = [self.satisfiable(plan.expr(n)) for n in plan.names]
         required = [n in o.required for n in plan.names]
         never = [f == DEAD for f in names]
         other = self.satisfiable(plan.expr(frozenset()))
-        self.objects.append((self.trie(plan.names), len(names), len(self.names), other))
-        self.names += names
-        self.keys += [*_packed(required), *_packed(never)]
-        return len(self.objects) - 1
+        trie = self.words.root(plan.names)
+        self.keys.add([*packed(required), *packed(never)])
+        offset = self.names.extend(np.array(names, np.int32).reshape(-1, 1))
+        return self.objects.add((trie, len(names), offset, other, result))
 
     # --- as arrays
 
-    def arrays_of(self) -> tuple[ndarray, ...]:
-        self.changed = False
-        parts = (self.families, self.strings, self.arrays, self.prefixes, self.objects)
-        out = [np.array(part or [0], np.int32) for part in parts]
-        keys = np.array(self.keys or [0], np.uint64).view(np.int64)
-        return (*out, keys, np.array(self.names or [0], np.int32), self.trie_array())
-
-    def trie_array(self) -> ndarray:
-        words = [w for trie in self.tries for w in trie]
-        text = np.frombuffer("".join(words).encode("utf-32-le") or b"\0\0\0\0", np.uint32)
-        lengths = np.array([len(w) for w in words] or [0], np.int32)
-        counts = np.array([len(trie) for trie in self.tries] or [0], np.int32)
-        out = np.zeros((max(self.trie_size, 1), TRIE_COLUMNS), np.int32)
-        if self.tries:
-            _fill_tries(text, lengths, counts, out)
-        return out
+    def places(self) -> dict[int, ndarray]:
+        return {
+            g.FAMILIES: self.rows.array, g.FIRST: self.first.array,
+            g.STRINGS: self.strings.array, g.ARRAYS: self.arrays.array,
+            g.PREFIXES: self.prefixes.array, g.OBJECTS: self.objects.array,
+            g.NAMES: self.names.array, g.KEYS: self.keys.array, g.TRIE: self.words.array(),
+            **self.groups.places(),
+        }  # fmt: skip
 
     def meaning(self, local: Any) -> int:
-        """The plain state that a local state of the machine is, or DEAD."""
-        if not isinstance(local, Value) or len(local.family) != 1:
-            return DEAD
-        family = self.family(local.family[0])
-        self.settle()
-        if self.families[family][6] >= 0:
-            return DEAD
-        return VALUE << 48 | local.ws << 32 | family
+        """The state that a local state of the machine is, or DEAD."""
+        match local:
+            case Value(family, ws) if len(family) <= g.MAX_RESULTS:
+                return VALUE << 48 | ws << 32 | self.family(family)
+            case Text(threads, ()) if threads[-1][0] < g.MAX_RESULTS:
+                return TEXT << 48 | self.shared.texts.state(threads)
+            case Number(threads, text) if threads[-1][0] < g.MAX_RESULTS:
+                return g.NUMBER << 48 | self.shared.numbers.state(threads, text)
+        return DEAD
 
 
-def _has_surrogate(name: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in name)
+_NOT_READY = (0,) * g.FAMILY_COLUMNS
 
 
-def _packed(bits: list[bool]) -> list[int]:
-    words = [0] * SET_WORDS
-    for i, bit in enumerate(bits):
-        words[i >> 6] |= bit << (i & 63)
-    return words
+def is_set_of_strings(grammar: JsonGrammar, a: ArrayShape) -> bool:
+    """Whether `grammar_unique` reads such an array: items are any strings, all different."""
+    any_string = Union(strings=(grammar.reader.algebra.any_string,))
+    return a.unique and not (a.prefix or a.contains) and grammar.reader.union(a.rest) == any_string
 
 
-def _count_nodes(words: tuple[str, ...]) -> int:
-    """The nodes of a trie of sorted words, less the root."""
-    total, before = 0, ""
-    for word in words:
-        common = 0
-        for a, b in zip(before, word, strict=False):
-            if a != b:
-                break
-            common += 1
-        total += len(word) - common
-        before = word
-    return total
+def _bits(places: Any) -> int:
+    return sum(1 << i for i in set(places))
 
 
-@_jit
-def _fill_tries(text: ndarray, lengths: ndarray, counts: ndarray, out: ndarray) -> None:
-    """Tries in depth-first order, one after the other: (point, skip, name, lo, hi) of each node."""
-    n, word, start = 0, 0, 0
-    path = np.zeros(text.size + 2, np.int64)
-    for t in range(counts.size):
-        path[0] = n
-        out[n, 0], out[n, 2], out[n, 3] = -1, -1, 0
-        n += 1
-        before = 0
-        for i in range(counts[t]):
-            length, common = lengths[word], 0
-            while common < min(before, length) and out[path[common + 1], 0] == text[start + common]:
-                common += 1
-            for d in range(common + 1, before + 1):
-                out[path[d], 1], out[path[d], 4] = n, i
-            for d in range(common + 1, length + 1):
-                path[d] = n
-                out[n, 0], out[n, 2], out[n, 3] = text[start + d - 1], -1, i
-                n += 1
-            out[path[length], 2] = i
-            before, start, word = length, start + length, word + 1
-        for d in range(before + 1):
-            out[path[d], 1], out[path[d], 4] = n, counts[t]
+def words(unions: Unions) -> tuple[int, int, int]:
+    """The results of null, true and false."""
+    if not any(u.literals for _, u in unions):
+        return 0, 0, 0
+    null, true, false = (
+        _bits(i for i, u in unions if w in u.literals) for w in ("null", "true", "false")
+    )
+    return null, true, false
+
+
+def _byte_set(characters: str) -> tuple[int, int]:
+    bits = sum(1 << ord(x) for x in characters)
+    lo, hi = signed([bits & (1 << 64) - 1, bits >> 64])
+    return lo, hi
+
+
+_WHITE = _byte_set(" \t\n\r")
+_OPENED_BY = (
+    (g.F_STRING, _byte_set('"')), (g.F_ARRAY, _byte_set("[")), (g.F_OBJECT, _byte_set("{")),
+    (g.F_NUMBER, _byte_set("-0123456789")),
+)  # fmt: skip
+_SPELLED = ((g.F_NULL, _byte_set("n")), (g.F_TRUE, _byte_set("t")), (g.F_FALSE, _byte_set("f")))
+
+
+def _first_bytes(row: tuple[int, ...]) -> tuple[int, int]:
+    """The bytes that a value of a family may begin with, white space included, as bits."""
+    lo, hi = _WHITE
+    opened = [bits for column, bits in _OPENED_BY if row[column] >= 0]
+    for a, b in (*opened, *(bits for column, bits in _SPELLED if row[column])):
+        lo, hi = lo | a, hi | b
+    return lo, hi

@@ -55,9 +55,11 @@ class Assertions:
     `tracks`: some schema asks what was evaluated, so alternatives must carry it.
     """
 
-    def __init__(self, options: SchemaOptions, resources: Resources, tracks: bool):
+    def __init__(
+        self, options: SchemaOptions, resources: Resources, tracks: bool, regexes: Regexes
+    ):
         self.options, self.resources, self.tracks = options, resources, tracks
-        self.r, self.e = Regexes(), Exprs()
+        self.r, self.e = regexes, Exprs()
         self.algebra = Algebra(self.r, self.e)
         self.patterns: dict[str, Node] = {}
 

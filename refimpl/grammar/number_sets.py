@@ -63,6 +63,19 @@ class NumberSet:
     def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
         return tuple((_beyond(c, -1), _beyond(c, +1)) for c in sorted(self.without))
 
+    @cached_property
+    def mirrored(self) -> "NumberSet":
+        """The members with their signs changed."""
+        return replace(
+            self,
+            lo=None if self.hi is None else -self.hi,
+            hi=None if self.lo is None else -self.lo,
+            lo_open=self.hi_open,
+            hi_open=self.lo_open,
+            only=None if self.only is None else frozenset(-x for x in self.only),
+            without=frozenset(-x for x in self.without),
+        )
+
     def has(self, x: Fraction) -> bool:
         lo, hi = self.bounds
         return (
@@ -195,7 +208,8 @@ def is_complete(s: NumberSet, text: str) -> bool:
     dotted = bool(m[2] or m[3])
     if s.spelled in ("digits", "dotted") and dotted != (s.spelled == "dotted"):
         return False
-    return (not m[3] or _scientific(text)) and s.has(Fraction(text))
+    value = Fraction(text) if dotted else Fraction(int(text))  # which is the quicker
+    return (not m[3] or _scientific(text)) and s.has(value)
 
 
 def _scientific(text: str) -> bool:
@@ -217,7 +231,7 @@ def can_complete(s: NumberSet, text: str) -> bool:
         return False
     if m[5]:
         return _exponent_fits(s, text, m)
-    s = _mirrored(s) if m[1] else s
+    s = s.mirrored if m[1] else s
     if m[2] is None:
         return s.meets(Fraction(0), None) or (not text and can_complete(s, "-"))
     fraction = m[4] or ""
@@ -255,30 +269,33 @@ def _magnitude(x: Fraction) -> int:
     return len(str(math.floor(x))) if x >= 1 else 1 - len(str(math.floor(1 / x)))
 
 
-def _mirrored(s: NumberSet) -> NumberSet:
-    return replace(
-        s,
-        lo=None if s.hi is None else -s.hi,
-        hi=None if s.lo is None else -s.lo,
-        lo_open=s.hi_open,
-        hi_open=s.lo_open,
-        only=None if s.only is None else frozenset(-x for x in s.only),
-        without=frozenset(-x for x in s.without),
-    )
-
-
 def _exponent_fits(s: NumberSet, text: str, m: "re.Match[str]") -> bool:
     digits = m[7]
     if len(digits) > 3 or not re.fullmatch(r"-?[1-9](\.\d+)?", re.split("[eE]", text)[0]):
         return False
-    mantissa = Fraction(re.split("[eE]", text)[0])
+    mantissa, s = abs(Fraction(re.split("[eE]", text)[0])), s.mirrored if m[1] else s
+    low, high = _exponent_range(s, mantissa)
     signs = [m[6]] if m[6] or digits else ["+", "-"]
     for sign in signs:
-        for e in _exponents(digits):
-            power = Fraction(10) ** (-e if sign == "-" else e)
-            if s.has(mantissa * power):
+        for size in _exponents(digits):
+            e = -size if sign == "-" else size
+            if low <= e <= high and s.has(mantissa * Fraction(10) ** e):
                 return True
     return False
+
+
+def _exponent_range(s: NumberSet, mantissa: Fraction) -> tuple[int, int]:
+    """Exponents outside it lead past the bounds, or below the smallest positive multiple.
+
+    One more on each side is let in: a magnitude is right to one.
+    """
+    lo, hi = s.bounds
+    if hi is not None and hi <= 0:
+        return 0, -1
+    size = _magnitude(mantissa)
+    least = max((x for x in (lo, s.step) if x is not None and x > 0), default=None)
+    low = -MAX_EXPONENT if least is None else _magnitude(least) - size - 1
+    return low, MAX_EXPONENT if hi is None else _magnitude(hi) - size + 1
 
 
 def _exponents(digits: str) -> Iterator[int]:

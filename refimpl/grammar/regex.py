@@ -271,14 +271,17 @@ class Regexes:
     def _search(self, start: Node) -> bool:
         came_from: dict[Node, Node | None] = {start: None}
         todo = [start]
+        if self._is_alive(start):
+            start.live = True
+            return True
         while todo:
             node = todo.pop()
-            if node.nullable or node.live or not (node.boolean or node is self.EMPTY):
-                self._mark_path(node, came_from)
-                return True
             for _, n in self.row(node):
                 if n not in came_from and n.live is not False:
                     came_from[n] = node
+                    if self._is_alive(n):  # looked at now, before a long way past it is taken
+                        self._mark_path(n, came_from)
+                        return True
                     todo.append(n)
             if len(came_from) > MAX_STATES:
                 raise UnsupportedError(
@@ -288,6 +291,10 @@ class Regexes:
         for node in came_from:
             node.live = False
         return False
+
+    def _is_alive(self, node: Node) -> bool:
+        """Whether a glance is enough to say so."""
+        return bool(node.nullable or node.live or not (node.boolean or node is self.EMPTY))
 
     @staticmethod
     def _mark_path(end: Node, came_from: dict[Node, Node | None]) -> None:

@@ -48,6 +48,23 @@ def full_match(regexes: Regexes, pattern: str, dialect: Dialect) -> Node:
     return reader.language((parse(pattern, dialect),), regexes.EPS, regexes.EPS, True)
 
 
+def _at_end(tree: Tree, by: Tree) -> Tree | None:
+    """The tree with `by` in the place of `$`; None if it asserts anything else."""
+    match tree:
+        case Boundary("end"):
+            return by
+        case Boundary() | Look():
+            return None
+        case Repeat(body, lo, hi):
+            body_ = _at_end(body, by)
+            return None if body_ is None else Repeat(body_, lo, hi)
+        case Seq() | Alt():
+            parts = tree.items if isinstance(tree, Seq) else tree.options
+            new = tuple(n for n in (_at_end(p, by) for p in parts) if n is not None)
+            return type(tree)(new) if len(new) == len(parts) else None
+    return tree
+
+
 _WORD_BOUNDARIES = (Boundary("word"), Boundary("not_word"))
 
 
@@ -67,6 +84,10 @@ class _Reader:
                 case Alt():
                     options = [self.language((o, *items), left, tail, known) for o in head.options]
                     return self.r.alt(*options)
+                case Repeat() if head.hi is None and (inner := self.before_end(head.body)):
+                    last = Seq((Repeat(inner, max(head.lo - 1, 0), None), head.body))
+                    ways = ((Repeat(inner, head.lo, None), *items), (last, *items))
+                    return self.r.alt(*(self.language(w, left, tail, known) for w in ways))
                 case Repeat():
                     counts = self.unrolled(head)
                     bodies = [(head.body,) * n for n in counts]
@@ -102,6 +123,18 @@ class _Reader:
                     return None
                 return self.r.sequence(nodes) if isinstance(tree, Seq) else self.r.alt(*nodes)
         return None
+
+    def before_end(self, body: Tree) -> Tree | None:
+        """The body of a repeat as every round but the last must match it, if `$` is all it asserts.
+
+        After a `$` that held nothing can follow, so no other round does unless the body can be
+        empty; then the answer is None.
+        """
+        inner, ended = _at_end(body, Chars(())), _at_end(body, Seq(()))
+        if inner is None or ended is None:
+            return None
+        node = self.plain(ended)
+        return inner if node is not None and not node.nullable else None
 
     def unrolled(self, tree: Repeat) -> range:
         if tree.hi is None or tree.hi > 8:

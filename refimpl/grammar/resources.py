@@ -17,12 +17,13 @@ from refimpl.errors import InputError, UnsupportedError
 
 Schema = bool | dict[str, Any]
 
+# What a keyword holds: a map of schemas, a list of them, or one.
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas",
          "dependencies")  # fmt: skip
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_SINGLE = ("items", "additionalItems", "additionalProperties", "unevaluatedItems", "contains",
-           "unevaluatedProperties", "propertyNames", "not", "if", "then", "else",
-           "contentSchema")  # fmt: skip
+_OTHERS = ("allOf", "anyOf", "oneOf", "prefixItems", "items", "additionalItems",
+           "additionalProperties", "unevaluatedItems", "contains", "unevaluatedProperties",
+           "propertyNames", "not", "if", "then", "else", "contentSchema")  # fmt: skip
+_HOLDS_MAP = dict.fromkeys(_MAPS, True) | dict.fromkeys(_OTHERS, False)
 MAX_SCHEMAS = 200_000
 
 
@@ -30,15 +31,13 @@ def subschemas(schema: Schema) -> Iterator[Schema]:
     """The schemas directly inside a schema."""
     if not isinstance(schema, dict):
         return
-    for key in _MAPS:
-        if isinstance(value := schema.get(key), dict):
-            yield from (v for v in value.values() if isinstance(v, dict))
-    for key in _LISTS:
-        if isinstance(value := schema.get(key), list):
+    for key, value in schema.items():
+        if (is_map := _HOLDS_MAP.get(key)) is None:
+            continue
+        if isinstance(value, dict):
+            yield from (v for v in value.values() if isinstance(v, dict)) if is_map else (value,)
+        elif isinstance(value, list) and not is_map:
             yield from (v for v in value if isinstance(v, dict))
-    for key in _SINGLE:
-        if isinstance(value := schema.get(key), dict):
-            yield value
 
 
 class Resources:
@@ -50,6 +49,7 @@ class Resources:
         self.anchors: dict[tuple[str, str], Schema] = {}
         self.dynamic: dict[tuple[str, str], Schema] = {}
         self.dialects: dict[str, str] = {}
+        self.unevaluated = False  # whether some schema asks what others looked at
         for uri, schema in others.items():
             self._enter(urldefrag(uri)[0], schema, "")
         self._enter("", root, "")
@@ -70,6 +70,7 @@ class Resources:
             dialect = str(schema.get("$schema", dialect))
             base = self._named(schema, base, dialect)
             self.base[id(schema)] = base
+            self.unevaluated |= "unevaluatedItems" in schema or "unevaluatedProperties" in schema
             self.dialects.setdefault(base, dialect)
             todo += [(s, base, dialect) for s in subschemas(schema)]
 

@@ -11,7 +11,7 @@ may hold at once, so their intersections become alternatives of their own; an al
 claims less than it could only forbids more, so the union stays exact.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -24,7 +24,8 @@ from refimpl.grammar.json_values import (
     object_of,
     text_of,
 )
-from refimpl.grammar.resources import Resources, Schema, is_old, subschemas
+from refimpl.grammar.regex import Regexes
+from refimpl.grammar.resources import Resources, Schema, is_old
 from refimpl.grammar.shapes import (
     EVERY_KEY,
     LITERALS,
@@ -44,13 +45,16 @@ class OpenExpressionError(UnsupportedError):
 
 
 class SchemaReader(Assertions):
-    """Turns expressions about one document into unions of shapes, on demand, once each."""
+    """Turns expressions about one document into unions of shapes, on demand, once each.
 
-    def __init__(self, root: Any, options: SchemaOptions):
+    Schemas may share `regexes`: patterns that return are then known already.
+    """
+
+    def __init__(self, root: Any, options: SchemaOptions, regexes: Regexes | None = None):
         if not isinstance(root, bool | dict):
             raise InputError(f"a schema is true, false or an object, not {root!r:.60}")
-        tracks = _mentions_unevaluated(root, options.resources)
-        super().__init__(options, Resources(root, options.resources), tracks)
+        resources = Resources(root, options.resources)
+        super().__init__(options, resources, resources.unevaluated, regexes or Regexes())
         self.root = root
         self.schemas: dict[tuple[int, tuple[str, ...]], Schema] = {}
         self.values: dict[str, Any] = {}
@@ -141,21 +145,22 @@ class SchemaReader(Assertions):
             if key in schema:
                 raise UnsupportedError(f"the keyword {key}; use $dynamicRef")
         out = self.types(schema)
-        out = self.algebra.both(out, self.assertions(schema, sub))
+        out = self.algebra.both(out, self.assertions(schema, sub, out))
         for union in self.applicators(schema, sub, scope):
             out = self.algebra.both(out, union)
         if "oneOf" in schema:
             out = self.one_of([sub(s) for s in list_of(schema, "oneOf")], out)
         return self.unevaluated(schema, out, sub)
 
-    def assertions(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> Union:
-        string = self.string(schema)
+    def assertions(self, schema: dict[str, Any], sub: Callable[[Any], Expr], types: Union) -> Union:
+        """What the schema asserts about values of these types."""
+        string = self.string(schema) if types.strings else None
         return Union(
             LITERALS,
-            self.numbers(schema),
+            self.numbers(schema) if types.numbers else (),
             (string,) if string else (),
-            (self.array(schema, sub),),
-            (self.object(schema, sub),),
+            (self.array(schema, sub),) if types.arrays else (),
+            (self.object(schema, sub),) if types.objects else (),
         )
 
     def applicators(
@@ -296,16 +301,3 @@ def _evaluated(u: Union) -> tuple[frozenset[Any], frozenset[Any]]:
         frozenset(o.evaluated for o in u.objects),
         frozenset((a.evaluated, a.evaluated_items) for a in u.arrays),
     )
-
-
-def _mentions_unevaluated(root: Schema, others: Mapping[str, Schema]) -> bool:
-    todo, seen = [root, *others.values()], set()
-    while todo:
-        schema = todo.pop()
-        if not isinstance(schema, dict) or id(schema) in seen:
-            continue
-        seen.add(id(schema))
-        if "unevaluatedItems" in schema or "unevaluatedProperties" in schema:
-            return True
-        todo += subschemas(schema)
-    return False

@@ -96,6 +96,10 @@ def test_is_live_exactly_when_a_word_exists(p: str, q: str):
         (r"^\S$", "\u2003", False),
         (r"^.$", "\u2028", False),  # a line end in ECMA-262
         (r"^a$", "a\n", False),  # $ is the very end
+        (r"^([^,]+(,|$)){3,}$", "a,b,c", True),  # and can stand in the last round of a repeat
+        (r"^([^,]+(,|$)){3,}$", "a,b", False),
+        (r"^(ab?$|c)*", "ccab", True),
+        (r"^(ab?$|c)*$", "abc", False),
         (r"^\p{Lu}+$", "ÄÖ", True),
         (r"^\p{Script=Greek}$", "λ", True),
         (r"^🐲*$", "🐲🐲", True),

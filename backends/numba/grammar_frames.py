@@ -1,0 +1,74 @@
+"""Frames of the compiled grammar: nodes of linked stacks, and what is noted while they are read."""
+
+from typing import Any
+
+from numba import njit
+
+from backends.numba import grammar_layout as g
+from backends.numba.grammar_arrays import int32s, int64s
+
+_jit: Any = njit(cache=True)
+
+
+@_jit
+def state(kind: int, part: int, id: int) -> int:
+    return kind << 48 | part << 32 | id
+
+
+@_jit
+def look(h: int, sp: int) -> int:
+    """The tag of a frame; notes how deep the walk has looked."""
+    facts = int64s(h, g.FACTS)
+    if sp < facts[g.SCRATCH]:
+        depth = int32s(h, g.DEPTH)[sp]
+        if depth < facts[g.LOWEST]:
+            facts[g.LOWEST] = depth
+    return int64s(h, g.TAG)[sp]
+
+
+@_jit
+def need(h: int, kind: int, a: int, b: int) -> None:
+    """Notes a table entry that Python must fill before the walk can be repeated."""
+    facts = int64s(h, g.FACTS)
+    n = facts[g.N_NEEDS]
+    if n < g.MAX_NEEDS:
+        needs = int32s(h, g.NEEDS)
+        needs[3 * n], needs[3 * n + 1], needs[3 * n + 2] = kind, a, b
+        facts[g.N_NEEDS] = n + 1
+
+
+@_jit
+def new_node(h: int, node: int, parent: int, tag: int) -> None:
+    int32s(h, g.PARENT)[node] = parent
+    int32s(h, g.DEPTH)[node] = int32s(h, g.DEPTH)[parent] + 1
+    int64s(h, g.TAG)[node] = tag
+
+
+@_jit
+def copy_bits(h: int, node: int, source: Any, at: int) -> None:
+    bits = int64s(h, g.BITS)
+    for i in range(g.SET_WORDS):
+        bits[g.SET_WORDS * node + i] = source[at + i]
+
+
+@_jit
+def changed(h: int, sp: int, top: int, tag: int) -> None:
+    """A new frame in the place of the one on top, with its bits and another tag."""
+    new_node(h, top, int32s(h, g.PARENT)[sp], tag)
+    copy_bits(h, top, int64s(h, g.BITS), g.SET_WORDS * sp)
+
+
+@_jit
+def set_bit(h: int, node: int, bit: int) -> None:
+    bits, i = int64s(h, g.BITS), g.SET_WORDS * node + (bit >> 6)
+    bits[i] = bits[i] | (1 << (bit & 63))
+
+
+@_jit
+def any_left(h: int, sp: int, lo: int, hi: int) -> bool:
+    """Whether one of the names lo..hi-1 may still be used."""
+    bits = int64s(h, g.BITS)
+    for i in range(lo, hi):  # noqa: SIM110
+        if not (bits[g.SET_WORDS * sp + (i >> 6)] >> (i & 63)) & 1:
+            return True
+    return False

@@ -1,0 +1,260 @@
+"""A mask in one compiled call: look it up, or walk the vocabulary's tries and remember it.
+
+A mask looks at the state and at the frames that some token's bytes read, and at nothing else.  So
+it is kept under the state and the contents of those frames, as in `refimpl.grammar.masks`.
+
+Inside a string a token without a quote stays inside, whatever the document around it: that part of
+the mask depends on the string's state alone.  It is kept once for all constraints of a vocabulary,
+and only the few tokens that hold a quote are walked each time.
+"""
+
+from typing import Any
+
+from numba import njit
+
+from backends.numba import grammar_layout as g
+from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
+from backends.numba.grammar_frames import look
+from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
+from backends.numba.grammar_strings import unnamed
+from backends.numba.grammar_unique import drop_pairs
+from backends.numba.grammar_walk import walk
+
+_jit: Any = njit(cache=True)
+MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
+
+
+@_jit
+def accepts(h: int, q: int, sp: int) -> bool:
+    """Whether the text may end here."""
+    kind, id = q >> 48, q & 0xFFFFFFFF
+    if kind == g.NUMBER and sp == 0:
+        return int32s(h, g.NUMBERS)[g.NUMBER_COLUMNS * id + g.N_DONE] > 0
+    if kind == g.FOREIGN and sp == 0:
+        return uint8s(h, g.FINAL)[id] == 1
+    return kind == g.END
+
+
+# --- masks that were made
+
+
+@_jit
+def _alike(h: int, q: int, c: int) -> tuple[int, int]:
+    """A name for the state, the same for string lengths that no token can tell apart."""
+    if q >> 48 != g.STRING:
+        return q, c
+    strings, i = int32s(h, g.STRINGS), g.STRING_COLUMNS * (q & 0xFFFFFFFF)
+    count, reach = c >> 32, int64s(h, g.FACTS)[g.LONGEST]
+    lo = min(max(strings[i + g.S_LO] - count, 0), reach + 1)
+    hi = strings[i + g.S_HI] - count if strings[i + g.S_HI] >= 0 else reach + 1
+    counts = (lo << 16 | min(hi, reach + 1)) << 32
+    return q >> 32 << 32 | strings[i + g.S_RESULT], counts | (c & 0xFFFFFFFF)
+
+
+@_jit
+def _find(h: int, q: int, c: int, sp: int) -> int:
+    """The number of a known mask, or DEAD."""
+    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
+    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
+    mask, x, at = facts[g.MASK_BUCKETS] - 1, mix(q, c), sp
+    depths = facts[g.DEPTHS]
+    for n in range(1, MAX_DEPTHS + 1):
+        if not depths >> n:
+            return g.DEAD
+        x = mix_frame(h, x, at)
+        if depths >> n & 1:
+            bucket = mix(x, n) & mask
+            while table[bucket] >= 0:
+                e = g.ENTRY_COLUMNS * table[bucket]
+                if entries[e + g.E_Q] == q and entries[e + g.E_C] == c and entries[e + g.E_N] == n:
+                    a, b, i = sp, entries[e + g.E_SP], 0
+                    while i < n and same_frame(h, a, b):
+                        a, b, i = parent[a], parent[b], i + 1
+                    if i == n:
+                        return table[bucket]
+                bucket = (bucket + 1) & mask
+        if at == 0:
+            return g.DEAD
+        at = parent[at]
+    return g.DEAD
+
+
+@_jit
+def _remember(h: int, q: int, c: int, sp: int, n: int, slot: int) -> None:
+    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
+    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
+    x, at = mix(q, c), sp
+    for _ in range(n):
+        x = mix_frame(h, x, at)
+        at = parent[at]
+    mask = facts[g.MASK_BUCKETS] - 1
+    bucket = mix(x, n) & mask
+    while table[bucket] >= 0:
+        bucket = (bucket + 1) & mask
+    table[bucket] = slot
+    e = g.ENTRY_COLUMNS * slot
+    entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP], entries[e + g.E_N] = q, c, sp, n
+    facts[g.DEPTHS] |= 1 << n
+
+
+@_jit
+def hash_masks(h: int) -> None:
+    """Fills the table of masks anew, after it was replaced by a larger one."""
+    entries = int64s(h, g.ENTRIES)
+    for slot in range(int64s(h, g.FACTS)[g.N_MASKS]):
+        e = g.ENTRY_COLUMNS * slot
+        if entries[e + g.E_N]:
+            _remember(
+                h,
+                entries[e + g.E_Q],
+                entries[e + g.E_C],
+                entries[e + g.E_SP],
+                entries[e + g.E_N],
+                slot,
+            )
+
+
+# --- the part of a string's mask that stays inside
+
+
+@_jit
+def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
+    """What the tokens without a quote depend on; (DEAD, 0) if there is no such short name."""
+    kind = q >> 48
+    if q >> 32 & 0xFFFF:
+        return g.DEAD, 0
+    if kind == g.TEXT:
+        return q, 0
+    room = int64s(h, g.FACTS)[g.LONGEST] + 1
+    if kind == g.STRING:
+        hi = int32s(h, g.STRINGS)[g.STRING_COLUMNS * (q & 0xFFFFFFFF) + g.S_HI]
+        return g.STRING, room if hi < 0 else min(hi - (c >> 32), room)
+    if kind == g.UNIQUE:
+        return g.STRING, room
+    if kind == g.KEY and unnamed(h, look(h, sp)):
+        return g.STRING, room
+    return g.DEAD, 0
+
+
+@_jit
+def _inside_bucket(h: int, q: int, c: int) -> int:
+    """Where a name stands in the table, or would stand."""
+    entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
+    mask = int64s(h, g.INSIDE_FACTS)[g.INSIDE_BUCKETS] - 1
+    bucket = mix(q, c) & mask
+    while table[bucket] >= 0:
+        e = 2 * table[bucket]
+        if entries[e] == q and entries[e + 1] == c:
+            break
+        bucket = (bucket + 1) & mask
+    return int(bucket)
+
+
+@_jit
+def hash_inside(h: int) -> None:
+    entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
+    for slot in range(int64s(h, g.INSIDE_FACTS)[g.N_INSIDE]):
+        table[_inside_bucket(h, entries[2 * slot], entries[2 * slot + 1])] = slot
+
+
+@_jit
+def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
+    """The number of the inner part; MISSING or FULL if it must be asked for again."""
+    bucket, table = _inside_bucket(h, name, count), int32s(h, g.INSIDE_TABLE)
+    if table[bucket] >= 0:
+        return int(table[bucket])
+    facts, entries = int64s(h, g.INSIDE_FACTS), int64s(h, g.INSIDE_ENTRIES)
+    slot = facts[g.N_INSIDE]
+    if slot == facts[g.INSIDE_ROOM]:
+        return g.FULL
+    row = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
+    for i in range(int64s(h, g.FACTS)[g.N_WORDS]):
+        row[i] = 0
+    walk(h, q, c, sp, g.BODY, row)
+    if int64s(h, g.FACTS)[g.N_NEEDS]:
+        return g.MISSING
+    entries[2 * slot], entries[2 * slot + 1] = name, count
+    table[bucket], facts[g.N_INSIDE] = slot, slot + 1
+    return int(slot)
+
+
+# --- a mask
+
+
+@_jit
+def _make(h: int, q: int, c: int, sp: int, row: Any) -> int:
+    """Sets the bits of the tokens that can be read; answers 0, or why it could not."""
+    facts = int64s(h, g.FACTS)
+    words = facts[g.N_WORDS]
+    name, count = _inside_name(h, q, c, sp)
+    if name >= 0:
+        slot = _inside(h, name, count, q, c, sp)
+        if slot < 0:
+            return slot
+        inner = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
+        for i in range(words):
+            row[i] = inner[i]
+        walk(h, q, c, sp, g.QUOTED, row)
+    elif q >> 48 == g.FOREIGN and uint8s(h, g.OPEN)[q & 0xFFFFFFFF]:
+        plain = uint32s(h, g.PLAIN)
+        for i in range(words):
+            row[i] = plain[i]
+        walk(h, q, c, sp, g.REST, row)
+    else:
+        for i in range(words):
+            row[i] = 0
+        walk(h, q, c, sp, g.WHOLE, row)
+    if facts[g.RECORDING]:
+        return g.RECORDED
+    return g.MISSING if facts[g.N_NEEDS] else 0
+
+
+@_jit
+def _finish(h: int, q: int, sp: int, row: Any) -> None:
+    """Tokens spelled like others, and those that end the text."""
+    facts, twins = int64s(h, g.FACTS), int32s(h, g.TWINS)
+    for i in range(facts[g.N_TWINS]):
+        token, twin = twins[2 * i], twins[2 * i + 1]
+        if row[token >> 5] >> (token & 31) & 1:
+            row[twin >> 5] |= 1 << (twin & 31)
+    if accepts(h, q, sp):
+        stops = int32s(h, g.STOPS)
+        for i in range(facts[g.N_STOPS]):
+            row[stops[i] >> 5] |= 1 << (stops[i] & 31)
+
+
+@_jit
+def mask(h: int, q: int, c: int, sp: int) -> int:
+    """The number of the state's mask; or MISSING, RECORDED, FULL, and then it must be repeated."""
+    facts = int64s(h, g.FACTS)
+    if q >> 48 == g.FOREIGN:
+        q = g.FOREIGN << 48 | int64s(h, g.ALIKE)[q & 0xFFFFFFFF]
+    name, counts = _alike(h, q, c)
+    slot = _find(h, name, counts, sp)
+    if slot >= 0:
+        return slot
+    slot = facts[g.N_MASKS]
+    if slot == facts[g.MASK_ROOM]:
+        return g.FULL
+    base = int32s(h, g.DEPTH)[sp]
+    facts[g.N_NEEDS], facts[g.RECORDING], facts[g.LOWEST] = 0, 0, base
+    row = uint32s_at(int64s(h, g.ROWS)[slot])
+    pairs = facts[g.N_PAIRS]
+    status = _make(h, q, c, sp, row)
+    drop_pairs(h, pairs)
+    if status:
+        return status
+    _finish(h, q, sp, row)
+    n = base - facts[g.LOWEST] + 1
+    int64s(h, g.ENTRIES)[g.ENTRY_COLUMNS * slot + g.E_N] = 0
+    if n <= MAX_DEPTHS:
+        _remember(h, name, counts, sp, n, slot)
+    facts[g.N_MASKS] = slot + 1
+    return slot
+
+
+@_jit
+def advance_and_mask(h: int, q: int, c: int, sp: int, token: int) -> tuple[int, int, int, int]:
+    """Both in one call: the state after a token, and the number of its mask."""
+    q, c, sp = advance(h, q, c, sp, token)
+    return q, c, sp, mask(h, q, c, sp) if q >= 0 else q

@@ -1,0 +1,144 @@
+"""What a vocabulary needs once, shared by all its constraints.
+
+The tokens as tries (all of them; those without a quote, which never leave a string; those with
+one), the automata that schemas have used so far, and the inner parts of the masks of strings.
+Making the tries is no part of compiling a schema; `bench/grammar_vocabularies.py` times it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int32
+from numpy import ndarray
+
+from backends.numba import grammar_layout as g
+from backends.numba.grammar_numbers import NumberTables
+from backends.numba.grammar_texts import TextTables
+from refimpl.grammar.masks import Vocabulary, is_plain
+from refimpl.grammar.regex import Regexes
+from refimpl.grammar.trie import Trie
+
+BLOCK = 128  # masks that are made room for at a time
+MAX_TEXTS, MAX_INSIDE = 50_000, 4096
+
+
+def nodes_of(trie: Trie) -> Int32[ndarray, "nodes 4"]:
+    """A trie as rows: first child, number of children, token, byte.  Row 0 is the root."""
+    levels = trie.levels
+    starts = np.cumsum([1, *(len(level.byte) for level in levels)])
+    out = np.zeros((int(starts[-1]), g.NODE_COLUMNS), np.int32)
+    out[0, g.V_TOKEN] = -1
+    above, first = out[:1], starts
+    for level, begin, end in zip(levels, first[:-1], first[1:], strict=True):
+        counts = np.bincount(level.parent, minlength=len(above))
+        above[:, g.V_COUNT] = counts
+        above[:, g.V_FIRST] = begin + np.cumsum(counts) - counts
+        above = out[begin:end]
+        above[:, g.V_TOKEN], above[:, g.V_BYTE] = level.token, level.byte
+    return out
+
+
+class Rows:
+    """Room for masks: blocks of rows that never move, and the address of every row."""
+
+    def __init__(self, words: int):
+        self.words = words
+        self.addresses = np.zeros(0, np.int64)
+        self.blocks: list[ndarray] = []
+
+    def more(self) -> None:
+        """One block more."""
+        block = np.empty((BLOCK, self.words), np.uint32)
+        places = block.ctypes.data + 4 * self.words * np.arange(BLOCK)
+        self.addresses = np.concatenate([self.addresses, places])
+        block.flags.writeable = False
+        self.blocks.append(block)
+
+    def __getitem__(self, slot: int) -> ndarray:
+        row: ndarray = self.blocks[slot // BLOCK][slot % BLOCK]
+        return row
+
+
+class Inside:
+    """The parts of masks that stay inside a string, by what they depend on."""
+
+    def __init__(self, words: int):
+        self.rows = Rows(words)
+        self.entries = np.zeros((0, 2), np.int64)
+        self.table = np.full(1, -1, np.int32)
+        self.facts = np.array([0, 0, 1], np.int64)
+
+    def more(self) -> None:
+        """New arrays with more room; whoever still has the old ones finds them full, and asks."""
+        n = int(self.facts[g.N_INSIDE])
+        if n >= MAX_INSIDE:
+            self.rows, n = Rows(self.rows.words), 0
+        self.rows.more()
+        room = len(self.rows.addresses)
+        entries = np.zeros((room, 2), np.int64)
+        entries[:n] = self.entries[:n]
+        buckets = 1 << (4 * room).bit_length()
+        self.entries, self.table = entries, np.full(buckets, -1, np.int32)
+        self.facts = np.array([n, room, buckets], np.int64)
+
+
+@dataclass(eq=False)
+class Shared:
+    """What schemas have in common: automata, the algebra they are made in, and masks of them."""
+
+    words: int
+    numbers: NumberTables = field(default_factory=NumberTables)
+    texts: TextTables = field(default_factory=TextTables)
+    regexes: Regexes = field(default_factory=Regexes)
+    inside: Inside = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inside = Inside(self.words)
+
+    def places(self) -> dict[int, ndarray]:
+        """The arrays as they are now; they are replaced when they grow."""
+        texts, rows, inside = self.texts, self.texts.rows, self.inside
+        return {
+            g.NUMBERS: self.numbers.table, g.TEXTS: texts.table.array, g.ASCII: rows.ascii,
+            g.PIECES: rows.pieces.array, g.TEXT_FIRST: rows.first,
+            g.INSIDE_ROWS: inside.rows.addresses, g.INSIDE_ENTRIES: inside.entries,
+            g.INSIDE_TABLE: inside.table, g.INSIDE_FACTS: inside.facts,
+        }  # fmt: skip
+
+
+class CompiledTries:
+    """The tries and facts of a vocabulary, and what its constraints share."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        tokens = vocabulary.tokens
+        self.words = -(-len(tokens) // 32)
+        self.whole = nodes_of(vocabulary.trie)
+        self.rest = _part(tokens, lambda b: not is_plain(b))
+        self.slice = np.zeros(self.words, np.uint32)
+        for t, b in enumerate(tokens):
+            if b and is_plain(b):
+                self.slice[t >> 5] |= np.uint32(1 << (t & 31))
+        body, quoted = _part(tokens, lambda b: b'"' not in b), _part(tokens, lambda b: b'"' in b)
+        self.shared = Shared(self.words)
+        self.places = {
+            g.WHOLE: self.whole, g.REST: self.rest, g.BODY: body, g.QUOTED: quoted,
+            g.PLAIN: self.slice, g.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
+            g.STOPS: np.array(vocabulary.stops, np.int32),
+            g.BYTES: np.frombuffer(b"".join(tokens) or b" ", np.uint8),
+            g.STARTS: np.cumsum([0, *map(len, tokens)]).astype(np.int32),
+        }  # fmt: skip
+        self.facts = np.zeros(g.FACTS_SIZE, np.int64)
+        self.facts[g.LONGEST], self.facts[g.N_WORDS] = vocabulary.trie.longest, self.words
+        self.facts[g.N_TWINS] = len(vocabulary.trie.twins)
+        self.facts[g.N_STOPS] = len(vocabulary.stops)
+
+    def current(self) -> Shared:
+        """What the next constraint shares; begun anew when it has grown large."""
+        if len(self.shared.texts.states) > MAX_TEXTS:
+            self.shared = Shared(self.words)
+        return self.shared
+
+
+def _part(tokens: Sequence[bytes], keep: Callable[[bytes], bool]) -> Int32[ndarray, "nodes 4"]:
+    return nodes_of(Trie.of([b if b and keep(b) else b"" for b in tokens]))
