@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from backends.numba import matmul, repack, tile
+from backends.numba import matmul, repack
 from backends.numba.activations import FLOATS, Q8_0, Q8_K
 from backends.numba.compile import Entry, specialise
 from backends.numba.kernels import floats, k, k_more, legacy, legacy_more, spread, tables
@@ -45,10 +45,9 @@ class Format:
     def packing_for(self, act: str) -> int:
         return self.packing if act == "q8" else FLOATS
 
-    def multiplier(self, act: str, tokens: int) -> Entry:
-        """The entry point for tiles of 1 or 8 tokens."""
-        quantised = self.packing_for(act) != FLOATS
-        return multiplier(self.name, quantised, tokens)
+    def multiplier(self, act: str) -> Entry:
+        """What multiplies a matrix with packed activations."""
+        return multiplier(self.name, self.packing_for(act) != FLOATS)
 
     def repacker(self) -> Entry:
         return repacker(self.name)
@@ -141,14 +140,13 @@ def format_of(block_name: str) -> Format:
 
 
 @cache
-def multiplier(name: str, quantised: bool, tokens: int) -> Entry:
+def multiplier(name: str, quantised: bool) -> Entry:
     f = FORMATS[name]
     codes, scales, sums = STEPS[f.packing if quantised else FLOATS]
     return specialise(
         matmul.multiply,
-        f"multiply_{name}_{'q8' if quantised else 'exact'}_{tokens}",
+        f"multiply_{name}_{'q8' if quantised else 'exact'}",
         KERNEL=f.quantised if quantised else f.exact,
-        TILE={1: tile.one, 8: tile.eight}[tokens],
         GROUP_BYTES=f.group_bytes,
         CODE_BYTES=codes * f.columns,
         SCALE_BYTES=int(scales * f.columns),

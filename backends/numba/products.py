@@ -10,24 +10,11 @@ from numpy import ndarray
 
 from backends.numba.layout import Matrix
 from backends.numba.pool import Pool
-from backends.numba.records import BUFFERS, MATRIX, PRODUCT
+from backends.numba.records import BUFFERS, PRODUCT, fill_matrix
 from backends.numba.step import product
 from refimpl.errors import InputError
 
 SCRATCH = 1024
-
-
-def matrix_record(matrix: Matrix, act: str, bias: int = 0) -> ndarray:
-    """A matrix as compiled code sees it."""
-    f, record = matrix.format, np.zeros((), MATRIX)
-    record["data"] = matrix.address
-    record["rows"], record["columns"] = matrix.shape
-    record["groups"], record["blocks"] = matrix.groups, matrix.blocks
-    record["packing"] = f.packing_for(act)
-    record["one"] = f.multiplier(act, 1).address
-    record["eight"] = f.multiplier(act, 8).address
-    record["bias"] = bias
-    return record
 
 
 def multiply(
@@ -54,7 +41,9 @@ def multiply(
     buffers["scratch"] = place + most * (wide // 32 * 12)
     buffers["scratch_bytes"] = SCRATCH
     record[0]["buffers"] = buffers
-    record[0]["matrix"] = matrix_record(matrix, act, 0 if bias is None else shift.ctypes.data)
+    taken = np.zeros(1, np.int64)
+    where = 0 if bias is None else shift.ctypes.data
+    fill_matrix(record[0]["matrix"], matrix, act, where, taken.ctypes.data)
     record[0]["x"], record[0]["x_bytes"], record[0]["n"] = x.ctypes.data, x.strides[0], n
     record[0]["y"], record[0]["y_bytes"] = y.ctypes.data, y.strides[0]
     record[0]["barrier"] = pool.board

@@ -13,6 +13,10 @@ from numba import carray, from_dtype, types
 from numba.extending import intrinsic
 
 from backends.numba.compile import jit
+from backends.numba.layout import Matrix
+
+TAKEN_BYTES = 1 << 16
+"""Weights that a thread takes at a time when few are left: a few microseconds' reading."""
 
 
 def struct(words: str, **others: Any) -> np.dtype:
@@ -21,8 +25,21 @@ def struct(words: str, **others: Any) -> np.dtype:
     return np.dtype([*fields, *others.items()], align=True)
 
 
-MATRIX = struct("data rows columns groups blocks packing one eight bias")
-"""`one` and `eight` multiply tiles of one and of eight tokens; `packing` is what they read."""
+MATRIX = struct("data rows columns groups blocks packing multiply bias taken least")
+"""`multiply` is the entry point of its format, and `packing` what that reads; `taken` a word that
+counts the groups of rows that threads have taken in this step, `least` or more at a time."""
+
+
+def fill_matrix(record: Any, matrix: Matrix, act: str, bias: int, taken: int) -> None:
+    """A matrix as compiled code sees it."""
+    f = matrix.format
+    record["data"], record["bias"], record["taken"] = matrix.address, bias, taken
+    record["rows"], record["columns"] = matrix.shape
+    record["groups"], record["blocks"] = matrix.groups, matrix.blocks
+    record["packing"] = f.packing_for(act)
+    record["multiply"] = f.multiplier(act).address
+    record["least"] = max(1, TAKEN_BYTES // (matrix.blocks * f.group_bytes))
+
 
 LAYER = struct(
     "attn_norm q_norm k_norm post_attn_norm ffn_norm post_ffw_norm window sinks"

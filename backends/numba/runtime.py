@@ -173,6 +173,7 @@ class Runtime:
         record["cache"] = cache.record
         record["model"], record["barrier"] = self.program.table.ctypes.data, self.pool.board
         record["logits"], record["logits_bytes"] = logits.ctypes.data, logits.strides[0]
+        self.program.taken[:] = 0
         self.pool.run(step, self.record.ctypes.data)
         del kept
         return logits[: len(plan.rows), : c.vocab_size]

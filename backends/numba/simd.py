@@ -293,6 +293,14 @@ load_bfloats = loader(Floats, lanes_of(i16), widen_bfloat)
 load_ints = loader(Ints, Ints.ll, lambda b, x: x)
 load_signed_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.sext(x, Ints.ll))
 load_unsigned_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.zext(x, Ints.ll))
+
+
+def pairs_of_shorts(b: Any, x: Any) -> Any:
+    return b.bitcast(b.zext(x, ir.VectorType(i16, 2 * LANES)), Ints.ll)
+
+
+load_byte_pairs = loader(Ints, ir.VectorType(i8, 2 * LANES), pairs_of_shorts)
+"""Two unsigned bytes to a lane, as its lower and its upper 16 bits (for `dot2`)."""
 load_bytes = loader(Bytes, Bytes.ll, lambda b, x: x)
 
 

@@ -18,7 +18,7 @@ def entries(formats: Iterable[Format]) -> list[Entry]:
         found += attention.entries(kind)
     for f in formats:
         acts = ("none",) if f.quantised is None else ("none", "q8")
-        found += [f.multiplier(act, tokens) for act in acts for tokens in (1, 8)]
+        found += [f.multiplier(act) for act in acts]
         found += [f.row_reader()] + ([f.repacker()] if f.put is not None else [])
     return found
 

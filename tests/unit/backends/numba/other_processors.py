@@ -38,7 +38,7 @@ def arm_assembly() -> dict[str, str]:
     machine = target.create_target_machine(cpu="neoverse-n1", opt=3)
     found = {}
     for name in ("Q8_0", "Q4_0"):
-        kernel = FORMATS[name].multiplier("q8", 8)
+        kernel = FORMATS[name].multiplier("q8")
         assert kernel.address
         text = re.sub(r"^target .*$", "", kernel._keep.inspect_llvm(), flags=re.M)
         text = re.sub(r'"(target-cpu|target-features)"="[^"]*"', "", text)
