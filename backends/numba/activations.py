@@ -4,12 +4,15 @@ A tile of T tokens is one token or eight (`tile`).  Its numbers lie by column, a
 numbers of a column side by side, so that one address and an offset per token reach them:
 
     floats    [column][token]                         float32
+    halves    [column][token]                         float32, of numbers rounded to float16
+    pairs     [column / 2][token][2]                  bfloat16, two columns to a word
     codes     [column / 4][token][4]                  int8, four columns to a word
     scales    [block][token]                          float32
     sums      [32 columns][3][token]                  int32: what offsets and minima of weights need
 
-For a matrix that is not quantised, or act="none", the floats are the activations themselves.  For
-act="q8" a row is quantised as ggml's reference does (`quantize_row_q8_0_ref`,
+With act="none" the floats are the activations themselves.  With act="half" float16 weights read
+`halves`, and bfloat16 weights `pairs` (`refimpl.ops.half`).  With act="q8" or "half" quantised
+weights read a row that is quantised as ggml's reference does (`quantize_row_q8_0_ref`,
 `quantize_row_q8_K_ref`; `refimpl.formats.quants.dot`), every operation in its order, so that the
 integers are ggml's in every bit:
 
@@ -35,13 +38,17 @@ from backends.numba.simd import (
     larger,
     load_float,
     load_floats,
+    load_halves,
     load_int,
     magnitude,
     max_floats,
     nearest,
     round_half_away,
     store_as_bytes,
+    store_bfloats,
     store_float,
+    store_floats,
+    store_halves,
     store_int,
     sum_ints,
     through_half,
@@ -49,8 +56,8 @@ from backends.numba.simd import (
     where_less,
 )  # fmt: skip
 
-FLOATS, Q8_0, Q8_K = 0, 1, 2
-"""The three packings, as numbers for compiled code."""
+FLOATS, Q8_0, Q8_K, HALVES, PAIRS = range(5)
+"""The packings, as numbers for compiled code."""
 
 ZERO, ONE = 0.0, 1.0
 
@@ -62,6 +69,36 @@ def pack_floats(row: int, n: int, padded: int, out: int, width: int, t: int) -> 
         store_int(out + 4 * (k * width + t), load_int(row + 4 * k))
     for k in range(n, padded):
         store_int(out + 4 * (k * width + t), 0)
+
+
+@jit
+def sixteen(row: int, k: int, n: int, scratch: int) -> Any:
+    """Numbers k .. k + 15 of a row of n, zeros after the last; uses 64 bytes of `scratch`."""
+    if k + 16 <= n:
+        x = load_floats(row + 4 * k)
+    else:
+        store_floats(scratch, floats(types.float32(ZERO)))
+        for i in range(n - k):
+            store_int(scratch + 4 * i, load_int(row + 4 * (k + i)))
+        x = load_floats(scratch)
+    return x
+
+
+@jit
+def pack_halves(row: int, n: int, padded: int, out: int, width: int, t: int, scratch: int) -> None:
+    for k in range(0, padded, 16):
+        store_halves(scratch, sixteen(row, k, n, scratch))
+        store_floats(scratch, load_halves(scratch))
+        for i in range(16):
+            store_int(out + 4 * ((k + i) * width + t), load_int(scratch + 4 * i))
+
+
+@jit
+def pack_pairs(row: int, n: int, padded: int, out: int, width: int, t: int, scratch: int) -> None:
+    for k in range(0, padded, 16):
+        store_bfloats(scratch, sixteen(row, k, n, scratch))
+        for i in range(8):
+            store_int(out + 4 * ((k // 2 + i) * width + t), load_int(scratch + 4 * i))
 
 
 @jit

@@ -1,7 +1,7 @@
 """One matrix times a batch, outside a fused step: `step.product`, with buffers of its own.
 
 The same code in the same order as inside a step, so that composed and fused models agree in every
-bit.  What is computed: `refimpl.ops.tensor.linear`, or `linear_q8` where act="q8".
+bit.  What is computed: `refimpl.ops.tensor.linear`, or the named mode that `act` says.
 """
 
 import numpy as np
@@ -29,11 +29,12 @@ def multiply(
     shift = np.zeros(16 * matrix.groups, np.float32)
     if bias is not None:
         shift[: len(bias)] = bias
-    memory = np.empty(most * 6 * wide + pool.threads * SCRATCH + 4096, np.uint8)
+    memory = np.empty(most * 12 * wide + pool.threads * SCRATCH + 4096, np.uint8)
     record = np.zeros(1, PRODUCT)
     buffers, place = np.zeros((), BUFFERS), int(memory.ctypes.data)
-    for name, size in (("floats", 4 * wide), ("codes", wide), ("scales", wide // 8)):
-        target = buffers if name == "floats" else buffers["small"]
+    plain = {"floats": 4 * wide, "halves": 4 * wide, "pairs": 2 * wide}
+    for name, size in {**plain, "codes": wide, "scales": wide // 8}.items():
+        target = buffers if name in plain else buffers["small"]
         target[name] = place
         place += most * size
     buffers["small"]["sums"] = place

@@ -60,11 +60,13 @@ PACKED = struct("codes scales sums")
 """Quantised activations (`activations`)."""
 
 BUFFERS = struct(
-    "x h q k v a gate up floats scratch dim_bytes q_bytes kv_bytes ffn_bytes scratch_bytes",
+    "x h q k v a gate up floats halves pairs scratch"
+    " dim_bytes q_bytes kv_bytes ffn_bytes scratch_bytes",
     small=PACKED, large=PACKED,
 )  # fmt: skip
-"""Rows of float32 for each token, and their bytes; activations packed for a product: as floats, in
-small blocks (q8_0) and in large ones (q8_k); scratch memory for each thread."""
+"""Rows of float32 for each token, and their bytes; activations packed for a product: as floats, as
+halves and pairs of 16 bits, in small blocks (q8_0) and in large ones (q8_k); scratch memory for
+each thread."""
 
 MODEL = struct(
     "layers n_layers dim heads kv_heads head_dim ffn vocab activation output_norm"

@@ -52,6 +52,7 @@ class Buffers:
             "x": sizes["dim_bytes"], "h": sizes["dim_bytes"], "q": sizes["q_bytes"],
             "a": sizes["q_bytes"], "k": sizes["kv_bytes"], "v": sizes["kv_bytes"],
             "gate": sizes["ffn_bytes"], "up": sizes["ffn_bytes"], "floats": 4 * wide,
+            "halves": 4 * wide, "pairs": 2 * wide,
         }  # fmt: skip
         packed = {"codes": wide, "scales": wide // 8, "sums": wide // 32 * 12}
         total = tokens * (sum(regions.values()) + 2 * sum(packed.values()))

@@ -21,7 +21,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from backends.numba import rows
-from backends.numba.activations import FLOATS, Q8_0, Q8_K, pack_floats, pack_q8_0, pack_q8_k
+from backends.numba.activations import (
+    FLOATS,
+    HALVES,
+    PAIRS,
+    Q8_0,
+    Q8_K,
+    pack_floats,
+    pack_halves,
+    pack_pairs,
+    pack_q8_0,
+    pack_q8_k,
+)  # fmt: skip
 from backends.numba.atomics import barrier, fetch_add, read
 from backends.numba.compile import entry, jit, jit_call
 from backends.numba.matmul import tile_width
@@ -200,14 +211,20 @@ def pack(
     needed = (1 << a.packing) | (1 << b.packing) | (1 << c.packing)
     columns, buffers = a.columns, s.buffers
     scratch = buffers.scratch + thread * buffers.scratch_bytes
+    padded = (columns + 31) // 32 * 32
     for t in range(*token_share(n, thread, threads)):
         row = x + t * row_bytes
         place, first = t % 8, t // 8 * 8
         width = tile_width(n - first)
         if needed & (1 << FLOATS):
-            padded = (columns + 31) // 32 * 32
             out = buffers.floats + 4 * first * padded
             pack_floats(row, columns, padded, out, width, place)
+        if needed & (1 << HALVES):
+            out = buffers.halves + 4 * first * padded
+            pack_halves(row, columns, padded, out, width, place, scratch)
+        if needed & (1 << PAIRS):
+            out = buffers.pairs + 2 * first * padded
+            pack_pairs(row, columns, padded, out, width, place, scratch)
         if needed & (1 << Q8_0):
             codes, scales, sums = packed_at(buffers.small, first, columns, 8)
             pack_q8_0(row, columns, codes, scales, sums, width, place, scratch)
@@ -234,6 +251,10 @@ def packed_for(b: Any, matrix: Any) -> Any:
         found = (b.small.codes, b.small.scales, b.small.sums)
     elif matrix.packing == Q8_K:
         found = (b.large.codes, b.large.scales, b.large.sums)
+    elif matrix.packing == HALVES:
+        found = (b.halves, 0, 0)
+    elif matrix.packing == PAIRS:
+        found = (b.pairs, 0, 0)
     else:
         found = (b.floats, 0, 0)
     return found

@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from backends.numba.compile import jit
-from backends.numba.processor import DOT, DOT2, DOT_WIDE, ISA
+from backends.numba.processor import DOT, DOT2, DOT_WIDE, ISA, PAIRS
 from backends.numba.simd import LANES, Bytes, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
 
 
@@ -228,6 +228,19 @@ def add_products(context: Any, tile: Any, weights: Any, address: Any) -> Any:
         return each(b, tile, token)
 
     return tile(tile, Floats, types.intp), generate
+
+
+@intrinsic
+def add_pairs(context: Any, tile: Any, weights: Any, address: Any) -> Any:
+    """tile[t] += two columns' weights times x[t]'s two numbers, all bfloat16."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            return PAIRS(b, b.extract_value(args[0], t), args[1], number(b, args[2], t, i32))
+
+        return each(b, tile, token)
+
+    return tile(tile, Ints, types.intp), generate
 
 
 @intrinsic

@@ -63,7 +63,7 @@ def backend_options(command: Command) -> Command:
             default="none",
             show_default=True,
             help="q8: quantise activations before they meet quantised weights, as llama.cpp does; "
-            "half (cupy): also round them to float16 before they meet float16 weights.",
+            "half: also round them to the type of float16 and bfloat16 weights, as it does.",
         ),
         click.option(
             "--dtype",
@@ -187,8 +187,6 @@ def open_backend(options: dict[str, Any]) -> "Backend":
     name, dtype, act, cache, threads = (
         options.pop(key) for key in ("backend", "dtype", "act", "cache_type", "threads")
     )
-    if act == "half" and name in ("auto", "numpy", "numba"):
-        raise InputError("--act half is the GPU's: use --backend cupy")
     if name in ("auto", "numpy"):
         return ReferenceBackend(Reference(to=FORMATS[dtype], act=act, cache=cache))
     if dtype != "float32":

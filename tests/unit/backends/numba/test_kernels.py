@@ -19,7 +19,7 @@ def activations(n: int) -> np.ndarray:
     return x[:n]
 
 
-@pytest.mark.parametrize("act", ["none", "q8"])
+@pytest.mark.parametrize("act", ["none", "half"])
 @pytest.mark.parametrize("kind", TYPES, ids=lambda t: t.name)
 def test_products_lie_within_the_bound_and_are_the_same_in_any_batch(kind, act):
     numba, weights = backend(act), matrix(kind)
