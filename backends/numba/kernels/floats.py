@@ -25,14 +25,18 @@ from backends.numba.simd import (
     load_int,
     load_ints,
     load_short,
-    prefetch,
     store_int,
     store_short,
 )  # fmt: skip
-from backends.numba.tile import add_pairs, add_products, add_tiles, floats_like, width
+from backends.numba.tile import (
+    add_pairs,
+    add_products,
+    add_tiles,
+    floats_like,
+    prefetch_for,
+    width,
+)  # fmt: skip
 
-AHEAD = 8192
-"""Bytes between a weight and the one that is asked for from memory meanwhile."""
 UPPER = -65536
 """The upper half of 32 bits."""
 
@@ -44,7 +48,7 @@ def multiply_floats(tile: Any, w: int, blocks: int, x: int, load: Any, size: int
         part = floats_like(tile)
         for k in range(32):
             if 16 * size * k % 64 == 0:
-                prefetch(w + AHEAD + 16 * size * k)
+                prefetch_for(tile, w + 16 * size * k)
             part = add_products(part, load(w + 16 * size * k), x + step * k)
         tile = add_tiles(tile, part)
         w += 512 * size
@@ -69,7 +73,7 @@ def multiply_bf16(tile: Any, w: int, blocks: int, x: int, scales: int, sums: int
     for _ in range(blocks):
         part = floats_like(tile)
         for k in range(16):
-            prefetch(w + AHEAD + 64 * k)
+            prefetch_for(tile, w + 64 * k)
             both = load_ints(w + 64 * k)
             part = add_products(part, float_bits(both << 16), x + 2 * step * k)
             part = add_products(part, float_bits(both & UPPER), x + 2 * step * k + step)
@@ -86,7 +90,7 @@ def dot_bf16(tile: Any, w: int, blocks: int, x: int, scales: int, sums: int) -> 
     for _ in range(blocks):
         part = floats_like(tile)
         for k in range(16):
-            prefetch(w + AHEAD + 64 * k)
+            prefetch_for(tile, w + 64 * k)
             part = add_pairs(part, load_ints(w + 64 * k), x + step * k)
         tile = add_tiles(tile, part)
         w += 1024
