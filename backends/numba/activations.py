@@ -1,7 +1,7 @@
 """Activations as kernels read them: rows of numbers, packed tile by tile.
 
-A tile of T tokens is one token or eight (`tile`).  Its numbers lie by column, and the tokens'
-numbers of a column side by side, so that one address and an offset per token reach them:
+A tile has one token or a few (`tile`).  Its numbers lie by column, and the tokens' numbers of a
+column side by side, so that one address and an offset per token reach them:
 
     floats    [column][token]                         float32
     halves    [column][token]                         float32, of numbers rounded to float16

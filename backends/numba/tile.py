@@ -3,7 +3,8 @@
 A matrix is multiplied 16 rows at a time, so a token's share of the result is one vector.  Weights
 are the expensive part: once 64 bytes of them are loaded and unpacked, every token of the tile uses
 them.  `one()` makes the tile of decoding, where a step is as fast as weights come from memory;
-`eight()` that of prefill, where it is as fast as the multipliers are.
+`eight()` that of prefill, where it is as fast as the multipliers are; `two()` and `four()` those of
+a few sequences, which cost hardly more than one.
 
 A kernel is written once, for a tile of any width: it is given an empty tile, whose type says how
 many tokens it has, and the operations below unroll to that many vectors.  Each token's vector sees

@@ -19,7 +19,7 @@ def digests() -> dict[str, str]:
 
     x = np.random.default_rng(1).standard_normal((9, COLUMNS)).astype(np.float32)
     found = {"isa": ISA}
-    for name in ("Q8_0", "Q4_0", "Q6_K", "F16", "BF16"):
+    for name in ("Q8_0", "Q4_0", "Q4_K", "Q6_K", "F16", "BF16"):
         numba = backend("half")
         y = numba.ops.linear(x, numba.weight(matrix(block_type(name))))
         found[name] = hashlib.sha256(y.tobytes()).hexdigest()
