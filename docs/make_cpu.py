@@ -51,7 +51,7 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
    quantised as well, four products and their sum are one instruction.
 5. **Bits where they are needed** ([k](../backends/numba/kernels/k.py)). A row's bytes may be moved
    once, at load. Q6_K keeps its six bits in two places; put together, three bytes for four
-   weights, they are read in one run and unpacked in nine instructions instead of thirteen.
+   weights, they are read in one run and four vectors of them unpacked in nine instructions.
 6. **One compiled step** ([step](../backends/numba/step.py), [pool](../backends/numba/pool.py)).
    Calling from Python costs more than a small layer. All layers are one function, run by all
    threads side by side, which meet at barriers: first spinning, then giving way to others. Rows of

@@ -35,6 +35,7 @@ from backends.numba.simd import (
 from backends.numba.tile import (
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4,
     floats_like,
     ints_like,
@@ -54,6 +55,7 @@ def dot_q2_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
         for sub in range(16):  # columns 16 sub ..: half n, shift 2 s, odd or even sixteen h
             n, s, h = sub // 8, sub // 2 % 4, sub % 2
             some = ints_like(tile)
+            ask_ahead(tile, w + Q2_K_BYTES // 16 * sub, Q2_K_BYTES // 16)
             for i in range(4):
                 q = load_bytes(w + 320 + 512 * n + 256 * h + 64 * i)
                 some = dot4(some, (q >> (2 * s)) & 3, codes + step * (4 * sub + i))
@@ -115,6 +117,7 @@ def dot_q3_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
         total = ints_like(tile)
         for sub in range(16):
             some, scale = ints_like(tile), load_signed_bytes(w + 32 + 16 * sub)
+            ask_ahead(tile, w + Q3_K_BYTES // 16 * sub, Q3_K_BYTES // 16)
             for i in range(4):
                 some = dot4(some, three_bits(w, sub, i), codes + step * (4 * sub + i))
             total = weigh_ints(
@@ -162,12 +165,14 @@ def put_q3_k(row: int, block: int, r: int, columns: int) -> None:
 def dot_q5_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int) -> Any:
     step = 4 * width(tile)
     for _ in range(blocks):
+        ask_ahead(tile, w, 832)
         tile = add_minima(tile, w + 32, scales, sums)
         total = ints_like(tile)
         for c in range(4):
             low, high = ints_like(tile), ints_like(tile)
             for j in range(8):
                 place = w + 832 + 512 * c + 64 * j
+                ask_ahead(tile, place, 64)
                 q, top = load_bytes(place), load_bytes(w + 320 + 64 * j) >> (2 * c)
                 low = dot4(low, (q & 15) | ((top & 1) << 4), codes + step * j)
                 high = dot4(high, (q >> 4) | ((top & 2) << 3), codes + step * (8 + j))

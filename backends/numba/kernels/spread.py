@@ -16,6 +16,7 @@ from backends.numba.tile import (
     add_products,
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4_wide,
     floats_like,
     ints_like,
@@ -42,6 +43,7 @@ def dot_spread(
     for b in range(blocks * each):
         for h in range(2):
             s = ints_like(tile)
+            ask_ahead(tile, w + 384 * h, 384)
             if BYTE_OFFSET:
                 s = less_offset(tile, sums, bits)
             for j in range(4):
