@@ -33,11 +33,9 @@ def tile_width(left: int) -> int:
 
 
 @jit
-def multiply_groups(
-    kernel: Any, tile: Any, w: int, first: int, last: int, group_bytes: int, blocks: int,
-    x: Any, y: int, y_bytes: int,
-) -> None:  # fmt: skip
+def multiply_groups(kernel: Any, tile: Any, groups: Any, x: Any, y: int, y_bytes: int) -> None:
     """Some groups of rows, for one tile of tokens."""
+    w, first, last, group_bytes, blocks = groups
     codes, scales, sums = x
     for g in range(first, last):
         result = kernel(tile, w + g * group_bytes, blocks, codes, scales, sums)
@@ -49,21 +47,21 @@ def multiply(
     codes: int, scales: int, sums: int, y: int, y_bytes: int, tokens: int,
 ) -> None:  # fmt: skip
     """Groups first..last-1 of a matrix, for packed tokens: y[token, 16 * group ...] = W x."""
-    size = blocks * GROUP_BYTES
-    at_once = max(1, CACHED_BYTES // size)
+    group_bytes = blocks * GROUP_BYTES
+    at_once = max(1, CACHED_BYTES // group_bytes)
     for some in range(first, last, at_once):
-        end = min(last, some + at_once)
+        groups = (w, some, min(last, some + at_once), group_bytes, blocks)
         t = 0
         while t < tokens:
             n = t * blocks  # blocks of activations before this tile
             x = (codes + n * CODE_BYTES, scales + n * SCALE_BYTES, sums + n * SUM_BYTES)
             out, width = y + t * y_bytes, tile_width(tokens - t)
             if width == 8:
-                multiply_groups(KERNEL, eight(), w, some, end, size, blocks, x, out, y_bytes)
+                multiply_groups(KERNEL, eight(), groups, x, out, y_bytes)
             elif width == 4:
-                multiply_groups(KERNEL, four(), w, some, end, size, blocks, x, out, y_bytes)
+                multiply_groups(KERNEL, four(), groups, x, out, y_bytes)
             elif width == 2:
-                multiply_groups(KERNEL, two(), w, some, end, size, blocks, x, out, y_bytes)
+                multiply_groups(KERNEL, two(), groups, x, out, y_bytes)
             else:
-                multiply_groups(KERNEL, one(), w, some, end, size, blocks, x, out, y_bytes)
+                multiply_groups(KERNEL, one(), groups, x, out, y_bytes)
             t += width

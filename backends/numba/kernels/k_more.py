@@ -120,9 +120,8 @@ def dot_q3_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
             ask_ahead(tile, w + Q3_K_BYTES // 16 * sub, Q3_K_BYTES // 16)
             for i in range(4):
                 some = dot4(some, three_bits(w, sub, i), codes + step * (4 * sub + i))
-            total = weigh_ints(
-                total, some, scale * 8
-            )  # codes are 4 too large; at hand is 32 sum(x)
+            # Codes are 4 too large; at hand is -32 sum(x), so all is made 8 times too large.
+            total = weigh_ints(total, some, scale * 8)
             total = weigh_numbers(total, scale, sums + (3 * (sub // 2) + sub % 2) * step)
         tile = add_scaled_ints(tile, total, load_halves(w) / 8, scales)
         w += Q3_K_BYTES
