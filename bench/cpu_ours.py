@@ -20,7 +20,7 @@ class Ours:
     def __init__(
         self, path: Path, *, threads: int, context: int, sequences: int = 1, cache: str = "float16"
     ) -> None:
-        self.backend = make_backend(act="q8", cache=cache, threads=threads)
+        self.backend = make_backend(act="half", cache=cache, threads=threads)
         self.model = self.backend.load(load(path, packed=True).model)
         self.blocks = -(-context // BLOCK)
         self.cache = self.backend.new_cache(
@@ -32,7 +32,7 @@ class Ours:
         """The same weights and cache with another number of threads."""
         other = object.__new__(Ours)
         other.__dict__.update(self.__dict__)
-        other.backend = make_backend(act="q8", cache=self.backend.kind, threads=threads)
+        other.backend = make_backend(act="half", cache=self.backend.kind, threads=threads)
         runtime = Runtime(program=self.model.runtime.program, pool=other.backend.pool)
         other.model = replace(self.model, runtime=runtime)
         return other

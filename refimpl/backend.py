@@ -200,8 +200,8 @@ class Composed:
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         """The theorems of float32 in any order (`refimpl.ops.bounds`)."""
-        quantised = op == "linear" and self.reference.act == "q8"
-        theorem = getattr(bounds, "linear_q8" if quantised else op)
+        named = op == "linear" and self.reference.act != "none"
+        theorem = getattr(bounds, f"linear_{self.reference.act}" if named else op)
         return np.asarray(theorem(*args, engine=F32, **options))
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int32
 from numpy import ndarray
 
 from backends.cupy.attention import Attention, Shape, put_plan, walk_work
-from backends.cupy.bounds import HalfReference, bound
+from backends.cupy.bounds import bound
 from backends.cupy.cache import CACHES, DeviceCache, new_cache
 from backends.cupy.graph import Graphs
 from backends.cupy.launch import Launcher
@@ -32,7 +32,7 @@ from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 from refimpl.model.forward import Attend, Model, Tap, forward, untapped
-from refimpl.ops.reference import Reference
+from refimpl.ops.reference import Act, Reference
 
 ACTS = ("none", "q8", "half")
 
@@ -63,7 +63,7 @@ def head_of(top: dict[str, Any]) -> Linear | None:
 class CudaBackend(Composed):
     """Every tier on the device."""
 
-    def __init__(self, *, act: str = "none", cache: str = "float32") -> None:
+    def __init__(self, *, act: Act = "none", cache: str = "float32") -> None:
         if act not in ACTS or cache not in CACHES:
             raise UnsupportedError(
                 f"act is {act!r} and cache {cache!r}; known are {', '.join(ACTS)} and "
@@ -72,8 +72,7 @@ class CudaBackend(Composed):
         self.launcher = Launcher()
         self.act, self.format = act, cache
         self.graphs = Graphs()
-        kind = HalfReference if act == "half" else Reference
-        reference = kind(act="none" if act == "none" else "q8", cache=cache)
+        reference = Reference(act=act, cache=cache)
         super().__init__(Operations(self.launcher, act), name="cupy", reference=reference)
 
     def put(self, x: ndarray) -> Any:

@@ -11,55 +11,22 @@ here is an assumption, which conformance on the device tests):
 - attention over a cache in half precision: the same, and queries and weights are split into parts
   that keep 2**-22 of each, in all less than the theorem at u = 2**-21.
 
-`HalfReference` defines act="half": x is rounded to the type of a float16 or bfloat16 weight, and
-then the map is exact; other weights as with act="q8".
+What act="half" means is `refimpl.ops.half`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 
-from refimpl.formats.quants.block import Packed, Tensor
-from refimpl.ops import bounds, tensor
-from refimpl.ops.numerics import BF16, F16, F32, FloatFormat, exact
-from refimpl.ops.reference import Reference
+from refimpl.ops import bounds
+from refimpl.ops.half import half_of, rounded
+from refimpl.ops.numerics import F32
 
 TENSOR_CORES = replace(F32, precision=22)
 SPLIT_IN_PARTS = replace(F32, precision=21)
-
-
-def half_of(weight: Tensor) -> FloatFormat | None:
-    """The format that act="half" rounds activations to, or None where it does not.
-
-    >>> half_of(np.zeros((2, 2), np.float16)) is F16, half_of(np.zeros((2, 2), np.float32))
-    (True, None)
-    """
-    values = weight.blocks if isinstance(weight, Packed) else weight
-    return {np.dtype(np.float16): F16, np.dtype(ml_dtypes.bfloat16): BF16}.get(values.dtype)
-
-
-def rounded(x: Float[ndarray, "tokens inner"], weight: Tensor) -> Float[ndarray, "tokens inner"]:
-    to = half_of(weight)
-    return x if to is None else to(exact(np.asarray(x, np.float32))).astype(np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalfReference(Reference):
-    """The definition of act="half"."""
-
-    def linear(
-        self,
-        x: Float[ndarray, "tokens inner"],
-        weight: Tensor,
-        bias: Float[ndarray, " outer"] | None = None,
-    ) -> Float[ndarray, "tokens outer"]:
-        if half_of(weight) is None:
-            return super().linear(x, weight, bias)
-        return tensor.linear(rounded(x, weight), weight, bias, to=self.to)
 
 
 def bound(act: str, cache: str, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:

@@ -4,8 +4,8 @@ A reading path, from the machine up: `simd` (vectors as values), `processor` (wh
 machines), `tile` (a few tokens at once), `kernels` (one file per family of weight formats),
 `activations` (what they are multiplied with), `matmul` and `repack` (whole matrices), `functions`
 and `rows` (what happens to a row), `kv` and `attention`, `atomics` and `pool` (threads), `step` (a
-whole forward pass), `sample` (its last token); then the Python around it: `compile`, `memory`,
-`formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops`, `backend`.
+whole forward pass), `penalise` and `sample` (its last token); then the Python around it: `compile`,
+`memory`, `formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops`, `backend`.
 """
 
 from typing import TYPE_CHECKING

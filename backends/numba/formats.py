@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from backends.numba import matmul, repack, tile
-from backends.numba.activations import FLOATS, Q8_0, Q8_K
+from backends.numba import matmul, repack
+from backends.numba.activations import FLOATS, HALVES, PAIRS, Q8_0, Q8_K
 from backends.numba.compile import Entry, specialise
 from backends.numba.kernels import floats, k, k_more, legacy, legacy_more, spread, tables
 from refimpl.formats.quants import block_type
 
 Kernel = Callable[..., Any]
 
-STEPS = {FLOATS: (4, 0.0, 0.0), Q8_0: (1, 1 / 8, 3 / 8), Q8_K: (1, 1 / 64, 3 / 8)}
+STEPS = {
+    FLOATS: (4, 0.0, 0.0), HALVES: (4, 0.0, 0.0), PAIRS: (2, 0.0, 0.0),
+    Q8_0: (1, 1 / 8, 3 / 8), Q8_K: (1, 1 / 64, 3 / 8),
+}  # fmt: skip
 """Bytes of codes, scales and sums that a packing takes per column and token."""
 
 
@@ -36,6 +39,8 @@ class Format:
     """Times float32 activations."""
     quantised: Kernel | None = None
     """Times activations quantised as `packing` says."""
+    rounded: Kernel | None = None
+    """Times activations rounded to 16 bits as `packing` says."""
     packing: int = FLOATS
     put: Kernel | None = None
     """Interleaves one row's block; None: spread by NumPy."""
@@ -43,12 +48,13 @@ class Format:
     """GGUF's bytes of a block of one row."""
 
     def packing_for(self, act: str) -> int:
-        return self.packing if act == "q8" else FLOATS
+        if act == "none" or (act == "q8" and self.quantised is None):
+            return FLOATS
+        return self.packing
 
-    def multiplier(self, act: str, tokens: int) -> Entry:
-        """The entry point for tiles of 1 or 8 tokens."""
-        quantised = self.packing_for(act) != FLOATS
-        return multiplier(self.name, quantised, tokens)
+    def multiplier(self, act: str) -> Entry:
+        """What multiplies a matrix with packed activations."""
+        return multiplier(self.name, self.packing_for(act))
 
     def repacker(self) -> Entry:
         return repacker(self.name)
@@ -69,10 +75,12 @@ FORMATS = table(
     Format(
         name="F16", columns=32, group_bytes=1024, row_bytes=64,
         exact=floats.multiply_f16, put=floats.put_shorts,
+        rounded=floats.multiply_f16, packing=HALVES,
     ),
     Format(
         name="BF16", columns=32, group_bytes=1024, row_bytes=64,
-        exact=floats.multiply_bf16, put=floats.put_shorts,
+        exact=floats.multiply_bf16, put=floats.put_pairs,
+        rounded=floats.dot_bf16, packing=PAIRS,
     ),
     Format(
         name="Q8_0", columns=32, group_bytes=legacy.Q8_0_BYTES, row_bytes=34, packing=Q8_0,
@@ -141,14 +149,15 @@ def format_of(block_name: str) -> Format:
 
 
 @cache
-def multiplier(name: str, quantised: bool, tokens: int) -> Entry:
+def multiplier(name: str, packing: int) -> Entry:
     f = FORMATS[name]
-    codes, scales, sums = STEPS[f.packing if quantised else FLOATS]
+    codes, scales, sums = STEPS[packing]
+    label = "exact" if packing == FLOATS else "half" if f.rounded else "q8"
+    kernels = {"exact": f.exact, "half": f.rounded, "q8": f.quantised}
     return specialise(
         matmul.multiply,
-        f"multiply_{name}_{'q8' if quantised else 'exact'}_{tokens}",
-        KERNEL=f.quantised if quantised else f.exact,
-        TILE={1: tile.one, 8: tile.eight}[tokens],
+        f"multiply_{name}_{label}",
+        KERNEL=kernels[label],
         GROUP_BYTES=f.group_bytes,
         CODE_BYTES=codes * f.columns,
         SCALE_BYTES=int(scales * f.columns),

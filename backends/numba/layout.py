@@ -6,8 +6,8 @@ What lies inside a block is the format's (`kernels`).  A matrix times a token th
 from the first byte to the last, which is what memory does best.  Rows are filled up to a multiple
 of 16 with zeros; columns of float formats up to a multiple of 32.
 
-GGUF's bytes are only moved, not changed, so a matrix takes the same room as in the file (Q4_K 3 %
-more, `formats.FORMATS`).
+GGUF's bits are only moved, so a matrix takes the same room as in the file (Q4_K 3 % more,
+`formats.FORMATS`).
 """
 
 from collections.abc import Callable, Iterator

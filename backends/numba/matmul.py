@@ -1,35 +1,67 @@
 """A matrix times a batch: which rows, which tokens, in which order.
 
 The order decides only the speed.  Weights should be read from memory once: a few groups of 16 rows
-(`ROWS_IN_CACHE` bytes of weights stay in the second-level cache) meet all tiles of the batch before
+(`CACHED_BYTES` of weights, which stay in the second-level cache) meet all tiles of the batch before
 the next few come.  With one token there is one tile, and the weights stream by.
+
+A batch is cut into tiles of eight tokens, and what is left over is one of eight, four, two or one.
+Eleven tokens are a tile of eight and a tile of four, whose last place is computed and not used.
 """
 
 from typing import Any
 
-from backends.numba.tile import store_tile, width
+from backends.numba.compile import jit
+from backends.numba.tile import eight, four, one, store_tile, two
 
 KERNEL: Any = None
-TILE: Any = None
 GROUP_BYTES = CODE_BYTES = SCALE_BYTES = SUM_BYTES = 0
 """Names that are filled in for each format (`compile.specialise`)."""
 
 CACHED_BYTES = 1 << 18
 
 
+@jit
+def tile_width(left: int) -> int:
+    """How many tokens the next tile has, when so many are left."""
+    if left > 4:
+        width = 8
+    elif left > 2:
+        width = 4
+    else:
+        width = left
+    return width
+
+
+@jit
+def multiply_groups(kernel: Any, tile: Any, groups: Any, x: Any, y: int, y_bytes: int) -> None:
+    """Some groups of rows, for one tile of tokens."""
+    w, first, last, group_bytes, blocks = groups
+    codes, scales, sums = x
+    for g in range(first, last):
+        result = kernel(tile, w + g * group_bytes, blocks, codes, scales, sums)
+        store_tile(result, y + 64 * g, y_bytes)
+
+
 def multiply(
     w: int, first: int, last: int, blocks: int,
-    codes: int, scales: int, sums: int, y: int, y_bytes: int, tiles: int,
+    codes: int, scales: int, sums: int, y: int, y_bytes: int, tokens: int,
 ) -> None:  # fmt: skip
-    """Groups first..last-1 of a matrix, for `tiles` tiles: y[token, 16 * group ...] = W x."""
-    at_once = max(1, CACHED_BYTES // (blocks * GROUP_BYTES))
-    tokens = width(TILE())
+    """Groups first..last-1 of a matrix, for packed tokens: y[token, 16 * group ...] = W x."""
+    group_bytes = blocks * GROUP_BYTES
+    at_once = max(1, CACHED_BYTES // group_bytes)
     for some in range(first, last, at_once):
-        for t in range(tiles):
-            n = t * tokens * blocks  # blocks of activations before this tile
-            for g in range(some, min(last, some + at_once)):
-                tile = KERNEL(
-                    TILE(), w + g * blocks * GROUP_BYTES, blocks,
-                    codes + n * CODE_BYTES, scales + n * SCALE_BYTES, sums + n * SUM_BYTES,
-                )  # fmt: skip
-                store_tile(tile, y + t * tokens * y_bytes + 64 * g, y_bytes)
+        groups = (w, some, min(last, some + at_once), group_bytes, blocks)
+        t = 0
+        while t < tokens:
+            n = t * blocks  # blocks of activations before this tile
+            x = (codes + n * CODE_BYTES, scales + n * SCALE_BYTES, sums + n * SUM_BYTES)
+            out, width = y + t * y_bytes, tile_width(tokens - t)
+            if width == 8:
+                multiply_groups(KERNEL, eight(), groups, x, out, y_bytes)
+            elif width == 4:
+                multiply_groups(KERNEL, four(), groups, x, out, y_bytes)
+            elif width == 2:
+                multiply_groups(KERNEL, two(), groups, x, out, y_bytes)
+            else:
+                multiply_groups(KERNEL, one(), groups, x, out, y_bytes)
+            t += width

@@ -10,11 +10,17 @@ bytes in each of 16 lanes, which is what quantised matrices are multiplied with.
 
 The processor is Numba's: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another than the host.
 
-A second, `look_up`, turns 64 nibbles into bytes by a table; only its speed differs.  Both give the
-same integers everywhere, so the same weights and activations give the same bits on any processor.
+Two more differ in speed only: `dot2`, the same for two numbers of 16 bits, and `look_up`, which
+turns 64 nibbles into bytes by a table.  All give the same integers everywhere, so the same weights
+and activations give the same bits on any processor.
 
-Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2 (VPDPBUSD,
-VPMADDUBSW, VPMADDWD, VPSHUFB); Arm Architecture Reference Manual (SDOT); LLVM's intrinsics of them.
+`PAIRS` adds two products of bfloat16 in each lane.  Processors with avx512_bf16 do it in
+one instruction, others widen; the roundings are the same, but only the instruction takes subnormal
+numbers for zeros (`refimpl.ops.half.flushed`).
+
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2 (VPDPBUSD, VPDPWSSD,
+VPMADDUBSW, VPMADDWD, VPSHUFB, VDPBF16PS); Arm Architecture Reference Manual (SDOT); LLVM's
+intrinsics of them.
 """
 
 from typing import Any
@@ -24,7 +30,18 @@ from llvmlite import ir
 from numba.core import config
 from numba.extending import intrinsic
 
-from backends.numba.simd import LANES, Bytes, Ints, call, constant_lanes, i8, i16, i32, splat
+from backends.numba.simd import (
+    LANES,
+    Bytes,
+    Floats,
+    Ints,
+    call,
+    constant_lanes,
+    i8,
+    i16,
+    i32,
+    splat,
+)  # fmt: skip
 
 
 def features() -> set[str]:
@@ -41,8 +58,10 @@ def features_of(cpu: str) -> set[str]:
     """LLVM knows what a processor has but does not tell: enough is known here of what is needed."""
     vnni = {"icelake-client", "icelake-server", "sapphirerapids", "tigerlake", "cascadelake",
             "znver4", "znver5", "graniterapids"}  # fmt: skip
-    if cpu in vnni:
-        return {"avx512vnni", "avx512bw", "avx2", "ssse3"}
+    bfloat = {"sapphirerapids", "graniterapids", "znver4", "znver5", "cooperlake"}
+    if cpu in vnni | bfloat:
+        has = {"avx512vnni", "avx512bw", "avx2", "ssse3"}
+        return has | {"avx512bf16"} if cpu in bfloat else has
     if cpu in {"haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3"}:
         return {"avx2", "ssse3"}
     return set()
@@ -72,6 +91,34 @@ def dot_vnni(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:
     if llvm.llvm_version_info[0] >= 22:
         return call(b, name, Ints.ll, [total, unsigned, signed])
     return call(b, name, Ints.ll, [total, *(b.bitcast(x, Ints.ll) for x in (unsigned, signed))])
+
+
+def shorts_of(b: Any, x: Any) -> Any:
+    return b.bitcast(x, ir.VectorType(i16, 2 * x.type.count))
+
+
+def dot2_vnni(b: Any, total: Any, x: Any, y: Any) -> Any:
+    name = "llvm.x86.avx512.vpdpwssd.512"
+    if llvm.llvm_version_info[0] >= 22:
+        return call(b, name, Ints.ll, [total, shorts_of(b, x), shorts_of(b, y)])
+    return call(b, name, Ints.ll, [total, x, y])
+
+
+def dot2_avx2(b: Any, total: Any, x: Any, y: Any) -> Any:
+    def of_half(h: int) -> Any:
+        parts = [shorts_of(b, half(b, v, h)) for v in (x, y)]
+        words = call(b, "llvm.x86.avx2.pmadd.wd", ir.VectorType(i32, 8), parts)
+        return b.add(half(b, total, h), words)
+
+    return joined(b, of_half(0), of_half(1))
+
+
+def dot2_generic(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """By the definition: the lower halves of each lane, and the upper ones."""
+    sixteen = ir.Constant(Ints.ll, [16] * LANES)
+    low = [b.ashr(b.shl(v, sixteen), sixteen) for v in (x, y)]
+    high = [b.ashr(v, sixteen) for v in (x, y)]
+    return b.add(total, b.add(b.mul(*low), b.mul(*high)))
 
 
 def half(b: Any, x: Any, h: int) -> Any:
@@ -143,7 +190,43 @@ def dot_generic(b: Any, total: Any, x: Any, y: Any) -> Any:
 
 
 DOT = {"vnni": dot_vnni, "avx2": dot_avx2, "neon": dot_neon, "generic": dot_generic}
+DOT2 = {"vnni": dot2_vnni, "avx2": dot2_avx2, "neon": dot2_generic, "generic": dot2_generic}
 DOT_WIDE = {"vnni": dot_vnni, "avx2": dot_wide_avx2, "neon": dot_neon, "generic": dot_generic}
+
+
+# --- the dot product of pairs of bfloat16 ---
+
+
+class BFloat(ir.Type):
+    """LLVM's name for bfloat16, which llvmlite does not know."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BFloat)
+
+    def __hash__(self) -> int:
+        return hash(BFloat)
+
+
+def pairs_bf16(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """vdpbf16ps; its own rule is that subnormal numbers, given or made, are zero."""
+    kind = ir.VectorType(BFloat(), 2 * LANES)
+    parts = [b.bitcast(v, kind) for v in (x, y)]
+    return call(b, "llvm.x86.avx512bf16.dpbf16ps.512", Floats.ll, [total, *parts])
+
+
+def pairs_generic(b: Any, total: Any, x: Any, y: Any) -> Any:
+    """In the instruction's order: first the upper numbers of a pair, then the lower ones."""
+    sixteen, upper = (ir.Constant(Ints.ll, [n] * LANES) for n in (16, 0xFFFF0000))
+    for cut in (lambda v: b.and_(v, upper), lambda v: b.shl(v, sixteen)):
+        wide = [b.bitcast(cut(v), Floats.ll) for v in (x, y)]
+        total = call(b, "llvm.fma.v16f32", Floats.ll, [*wide, total])
+    return total
+
+
+PAIRS = pairs_bf16 if "avx512bf16" in features() else pairs_generic
 
 
 # --- a table of sixteen bytes ---

@@ -1,7 +1,7 @@
 """One matrix times a batch, outside a fused step: `step.product`, with buffers of its own.
 
 The same code in the same order as inside a step, so that composed and fused models agree in every
-bit.  What is computed: `refimpl.ops.tensor.linear`, or `linear_q8` where act="q8".
+bit.  What is computed: `refimpl.ops.tensor.linear`, or the named mode that `act` says.
 """
 
 import numpy as np
@@ -10,24 +10,11 @@ from numpy import ndarray
 
 from backends.numba.layout import Matrix
 from backends.numba.pool import Pool
-from backends.numba.records import BUFFERS, MATRIX, PRODUCT
+from backends.numba.records import BUFFERS, PRODUCT, fill_matrix
 from backends.numba.step import product
 from refimpl.errors import InputError
 
 SCRATCH = 1024
-
-
-def matrix_record(matrix: Matrix, act: str, bias: int = 0) -> ndarray:
-    """A matrix as compiled code sees it."""
-    f, record = matrix.format, np.zeros((), MATRIX)
-    record["data"] = matrix.address
-    record["rows"], record["columns"] = matrix.shape
-    record["groups"], record["blocks"] = matrix.groups, matrix.blocks
-    record["packing"] = f.packing_for(act)
-    record["one"] = f.multiplier(act, 1).address
-    record["eight"] = f.multiplier(act, 8).address
-    record["bias"] = bias
-    return record
 
 
 def multiply(
@@ -42,11 +29,12 @@ def multiply(
     shift = np.zeros(16 * matrix.groups, np.float32)
     if bias is not None:
         shift[: len(bias)] = bias
-    memory = np.empty(most * 6 * wide + pool.threads * SCRATCH + 4096, np.uint8)
+    memory = np.empty(most * 12 * wide + pool.threads * SCRATCH + 4096, np.uint8)
     record = np.zeros(1, PRODUCT)
     buffers, place = np.zeros((), BUFFERS), int(memory.ctypes.data)
-    for name, size in (("floats", 4 * wide), ("codes", wide), ("scales", wide // 8)):
-        target = buffers if name == "floats" else buffers["small"]
+    plain = {"floats": 4 * wide, "halves": 4 * wide, "pairs": 2 * wide}
+    for name, size in {**plain, "codes": wide, "scales": wide // 8}.items():
+        target = buffers if name in plain else buffers["small"]
         target[name] = place
         place += most * size
     buffers["small"]["sums"] = place
@@ -54,7 +42,9 @@ def multiply(
     buffers["scratch"] = place + most * (wide // 32 * 12)
     buffers["scratch_bytes"] = SCRATCH
     record[0]["buffers"] = buffers
-    record[0]["matrix"] = matrix_record(matrix, act, 0 if bias is None else shift.ctypes.data)
+    taken = np.zeros(1, np.int64)
+    where = 0 if bias is None else shift.ctypes.data
+    fill_matrix(record[0]["matrix"], matrix, act, where, taken.ctypes.data)
     record[0]["x"], record[0]["x_bytes"], record[0]["n"] = x.ctypes.data, x.strides[0], n
     record[0]["y"], record[0]["y_bytes"] = y.ctypes.data, y.strides[0]
     record[0]["barrier"] = pool.board

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from backends.numba.atomics import LINE
 from backends.numba.functions import ACTIVATIONS
 from backends.numba.layout import Joined, Matrix, units
-from backends.numba.records import LAYER, MODEL
+from backends.numba.records import LAYER, MODEL, fill_matrix
 from refimpl.model.config import Config, Rope
 from refimpl.model.forward import Model
 
@@ -31,6 +32,9 @@ class Program:
     rotations: list["Rotation"]
     columns: int
     """The widest input of any matrix."""
+    taken: ndarray
+    """For each matrix a word, on a cache line of its own (`records.MATRIX`)."""
+    n_matrices: int = 0
     kept: list[Any] = field(default_factory=list)
 
     @property
@@ -82,12 +86,14 @@ def compile_model(model: Model, act: str) -> Program | None:
         return None
     parts = [layer_parts(layer) for layer in model.layers]
     table, layers = np.zeros(1, MODEL), np.zeros(c.n_layers, LAYER)
+    taken = np.zeros((7 * c.n_layers + 2, LINE // 8), np.int64)
     program = Program(
-        config=c, table=table, layers=layers, rotations=rotations(c), columns=0, kept=[model]
-    )
+        config=c, table=table, layers=layers, rotations=rotations(c), columns=0, taken=taken,
+        kept=[model],
+    )  # fmt: skip
     for record, layer, found in zip(layers, model.layers, parts, strict=True):
         for name, (matrix, bias) in found.items():
-            fill_matrix(program, record[name], matrix, bias, act)
+            add_matrix(program, record[name], matrix, bias, act)
         fill_layer(program, record, layer)
     fill_layers_of_config(program)
     fill_model(program, model, act)
@@ -140,17 +146,12 @@ def rotations(c: Config) -> list[Rotation]:
     return found
 
 
-def fill_matrix(
+def add_matrix(
     program: Program, record: Any, matrix: Matrix, bias: ndarray | None, act: str
 ) -> None:
-    f = matrix.format
-    record["data"] = matrix.address
-    record["rows"], record["columns"] = matrix.shape
-    record["groups"], record["blocks"] = matrix.groups, matrix.blocks
-    record["packing"] = f.packing_for(act)
-    record["one"] = f.multiplier(act, 1).address
-    record["eight"] = f.multiplier(act, 8).address
-    record["bias"] = keep(program, bias)
+    taken = int(program.taken[program.n_matrices].ctypes.data)
+    fill_matrix(record, matrix, act, keep(program, bias), taken)
+    program.n_matrices += 1
     program.columns = max(program.columns, matrix.columns)
     program.kept.append(matrix)
 
@@ -186,6 +187,7 @@ def fill_layers_of_config(program: Program) -> None:
 def fill_model(program: Program, model: Model, act: str) -> None:
     c, record = model.config, program.table[0]
     fill_config(record, c)
+    record["taken"], record["n_taken"] = program.taken.ctypes.data, len(program.taken)
     record["layers"], record["n_layers"] = program.layers.ctypes.data, c.n_layers
     record["vocab"] = c.vocab_size
     if "token_embd.weight" in model.top:
@@ -196,7 +198,7 @@ def fill_model(program: Program, model: Model, act: str) -> None:
 
 def fill_input(program: Program, top: Layer, act: str) -> None:
     record, embedding = program.table[0], top["token_embd.weight"]
-    fill_matrix(program, record["embedding"], embedding, None, act)
+    add_matrix(program, record["embedding"], embedding, None, act)
     record["identity"] = units(embedding.format.columns).ctypes.data
     record["read_row"] = embedding.format.row_reader().address
 
@@ -205,7 +207,7 @@ def fill_output(program: Program, top: Layer, act: str) -> None:
     record = program.table[0]
     record["output_norm"] = keep(program, top["output_norm.weight"])
     head = "output" if "output.weight" in top else "token_embd"
-    fill_matrix(program, record["output"], top[f"{head}.weight"], top.get("output.bias"), act)
+    add_matrix(program, record["output"], top[f"{head}.weight"], top.get("output.bias"), act)
 
 
 def fill_config(record: Any, c: Config) -> None:

@@ -13,6 +13,10 @@ from numba import carray, from_dtype, types
 from numba.extending import intrinsic
 
 from backends.numba.compile import jit
+from backends.numba.layout import Matrix
+
+TAKEN_BYTES = 1 << 16
+"""Weights that a thread takes at a time when few are left: a few microseconds' reading."""
 
 
 def struct(words: str, **others: Any) -> np.dtype:
@@ -21,8 +25,21 @@ def struct(words: str, **others: Any) -> np.dtype:
     return np.dtype([*fields, *others.items()], align=True)
 
 
-MATRIX = struct("data rows columns groups blocks packing one eight bias")
-"""`one` and `eight` multiply tiles of one and of eight tokens; `packing` is what they read."""
+MATRIX = struct("data rows columns groups blocks packing multiply bias taken least")
+"""`multiply` is the entry point of its format, and `packing` what that reads; `taken` a word that
+counts the groups of rows that threads have taken in this step, `least` or more at a time."""
+
+
+def fill_matrix(record: Any, matrix: Matrix, act: str, bias: int, taken: int) -> None:
+    """A matrix as compiled code sees it."""
+    f = matrix.format
+    record["data"], record["bias"], record["taken"] = matrix.address, bias, taken
+    record["rows"], record["columns"] = matrix.shape
+    record["groups"], record["blocks"] = matrix.groups, matrix.blocks
+    record["packing"] = f.packing_for(act)
+    record["multiply"] = f.multiplier(act).address
+    record["least"] = max(1, TAKEN_BYTES // (matrix.blocks * f.group_bytes))
+
 
 LAYER = struct(
     "attn_norm q_norm k_norm post_attn_norm ffn_norm post_ffw_norm window sinks"
@@ -43,15 +60,17 @@ PACKED = struct("codes scales sums")
 """Quantised activations (`activations`)."""
 
 BUFFERS = struct(
-    "x h q k v a gate up floats scratch dim_bytes q_bytes kv_bytes ffn_bytes scratch_bytes",
+    "x h q k v a gate up floats halves pairs scratch"
+    " dim_bytes q_bytes kv_bytes ffn_bytes scratch_bytes",
     small=PACKED, large=PACKED,
 )  # fmt: skip
-"""Rows of float32 for each token, and their bytes; activations packed for a product: as floats, in
-small blocks (q8_0) and in large ones (q8_k); scratch memory for each thread."""
+"""Rows of float32 for each token, and their bytes; activations packed for a product: as floats, as
+halves and pairs of 16 bits, in small blocks (q8_0) and in large ones (q8_k); scratch memory for
+each thread."""
 
 MODEL = struct(
     "layers n_layers dim heads kv_heads head_dim ffn vocab activation output_norm"
-    " identity read_row",
+    " identity read_row taken n_taken",
     embedding=MATRIX, output=MATRIX, eps=np.float64, embed_scale=np.float64,
     attn_scale=np.float64, attn_cap=np.float64, logit_cap=np.float64,
 )  # fmt: skip

@@ -53,6 +53,7 @@ class Buffers:
             "x": sizes["dim_bytes"], "h": sizes["dim_bytes"], "q": sizes["q_bytes"],
             "a": sizes["q_bytes"], "k": sizes["kv_bytes"], "v": sizes["kv_bytes"],
             "gate": sizes["ffn_bytes"], "up": sizes["ffn_bytes"], "floats": 4 * wide,
+            "halves": 4 * wide, "pairs": 2 * wide,
         }  # fmt: skip
         packed = {"codes": wide, "scales": wide // 8, "sums": wide // 32 * 12}
         total = tokens * (sum(regions.values()) + 2 * sum(packed.values()))
@@ -217,4 +218,5 @@ class Runtime:
         record["cache"] = cache.record
         record["model"], record["barrier"] = self.program.table.ctypes.data, self.pool.board
         record["logits"], record["logits_bytes"] = logits.ctypes.data, logits.strides[0]
+        self.program.taken[:] = 0
         return logits, kept

@@ -1,12 +1,13 @@
-"""Choosing tokens in compiled code, for the settings that most requests have.
+"""Choosing tokens in compiled code, for the settings that requests have.
 
-Temperature, top_k, top_p, min_p, a mask: one pass finds the maximum, one the weights exp(x - max),
-in float64 as the definition has it (`refimpl.sampling`).  The filters that need an order sort only
-tokens that are within e^-40 of the most probable one; the others cannot be told from zero by any
-sum they are part of.  Whatever else a request asks for, the definition chooses.
+A mask, a bias and penalties come first (`penalise`); then temperature, top_k, top_p and min_p: one
+pass finds the maximum, one the weights exp(x - max), in float64 as the definition has it
+(`refimpl.sampling`).  The filters that need an order sort only tokens that are within e^-40 of the
+most probable one; the others cannot be told from zero by any sum they are part of.  Whatever else a
+request asks for, the definition chooses.
 
->>> row, everything = np.float32([1, 3, 2]), np.zeros(0, np.uint32)
->>> token, logprob, drawn = pick(row, everything, 0.0, 0, 1.0, 0.0, 0.5)
+>>> row = np.float32([1, 3, 2])
+>>> token, logprob, drawn = pick(row, row, 0.0, 0, 1.0, 0.0, 0.5)
 >>> token, round(logprob, 4), drawn
 (1, -0.4076, 0.0)
 """
@@ -17,10 +18,12 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba.compile import jit_cached
+from backends.numba.penalise import ids, penalised
 from refimpl.errors import RefimplError
 from refimpl.sampling import Draw, Sampled, uniform
 from refimpl.sampling.draws import attempt, without
 from refimpl.sampling.params import SamplingParams
+from refimpl.sampling.penalties import recent
 
 NEGLIGIBLE = -40.0
 EVERYTHING = np.zeros(0, np.uint32)
@@ -42,30 +45,31 @@ def front(weights: ndarray, k: int, p: float) -> ndarray:
 
 @jit_cached
 def pick(
-    row: ndarray, mask: ndarray, t: float, k: int, p: float, least: float, chance: float
+    row: ndarray, allowed: ndarray, t: float, k: int, p: float, least: float, chance: float
 ) -> tuple[int, float, float]:
-    """The token and its log-probabilities, the model's and after the filters; -1: no law."""
+    """The token and its log-probabilities, the model's and after the filters; -1: no law.
+
+    `row` are the model's logits, `allowed` what is left of them (float32 or float64).
+    """
     n = row.size
     peak, highest, best = -np.inf, -np.inf, -1
     for i in range(n):
-        x = np.float64(row[i])
-        if x != x:
+        x, y = np.float64(row[i]), np.float64(allowed[i])
+        if x != x or y != y:
             return -1, 0.0, 0.0
         peak = max(peak, x)
-        if x > highest and (mask.size == 0 or mask[i >> 5] >> np.uint32(i & 31) & np.uint32(1)):
-            highest, best = x, i
-    if best < 0 or peak == np.inf:
+        if y > highest:
+            highest, best = y, i
+    if best < 0 or peak == np.inf or highest == np.inf:
         return -1, 0.0, 0.0
     total = 0.0
     for i in range(n):
         total += np.exp(np.float64(row[i]) - peak)
     if t == 0.0:
         return best, np.float64(row[best]) - peak - np.log(total), 0.0
-    weights = np.zeros(n)
+    weights = np.empty(n)
     for i in range(n):
-        x = (np.float64(row[i]) - highest) / t
-        if mask.size == 0 or mask[i >> 5] >> np.uint32(i & 31) & np.uint32(1):
-            weights[i] = np.exp(x)
+        weights[i] = np.exp((np.float64(allowed[i]) - highest) / t)
     if k or p < 1.0:
         kept = front(weights, k, p)
         if k:
@@ -91,8 +95,8 @@ def pick(
         if running > goal:
             token = i
             break
-    x = np.float64(row[token])
-    return token, x - peak - np.log(total), (x - highest) / t - np.log(mass)
+    x, y = np.float64(row[token]), np.float64(allowed[token])
+    return token, x - peak - np.log(total), (y - highest) / t - np.log(mass)
 
 
 def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
@@ -102,14 +106,10 @@ def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplErro
 
 
 def is_plain(params: SamplingParams) -> bool:
-    """Does it ask for nothing that `pick` does not know?"""
+    """Does it ask for nothing that is not compiled?"""
     return (
         params.logprobs is None
         and not params.mirostat
-        and not params.logit_bias
-        and params.repetition_penalty == 1
-        and not params.frequency_penalty
-        and not params.presence_penalty
         and not params.dry_multiplier
         and not params.xtc_probability
         and params.top_n_sigma <= 0
@@ -119,15 +119,31 @@ def is_plain(params: SamplingParams) -> bool:
 
 def compiled(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
     p = draw.params
-    row = without(logits[draw.row, : draw.vocab_size], draw.banned)
-    mask = EVERYTHING if draw.mask is None else draw.mask
-    if mask.size and 32 * mask.size < row.size:  # a token beyond the mask is not allowed
-        return attempt(logits, draw)
+    row = np.ascontiguousarray(without(logits[draw.row, : draw.vocab_size], draw.banned))
+    allowed = allowed_by(row, draw)
+    if allowed is None:
+        return attempt(logits, draw)  # which says what is wrong
     chance = uniform(p.seed, draw.sample, len(draw.history)) if p.temperature else 0.0
     token, logprob, drawn = pick(
-        np.ascontiguousarray(row), mask, float(p.temperature), p.top_k, float(p.top_p),
-        float(p.min_p), chance,
-    )  # fmt: skip
+        row, allowed, float(p.temperature), p.top_k, float(p.top_p), float(p.min_p), chance
+    )
     if token < 0:
-        return attempt(logits, draw)  # which says what is wrong
+        return attempt(logits, draw)
     return Sampled(token=token, logprob=logprob, drawn_logprob=drawn)
+
+
+def allowed_by(row: ndarray, draw: Draw) -> ndarray | None:
+    """The logits after mask, bias and penalties; None where a token is named that there is not."""
+    p = draw.params
+    penalises = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
+    if draw.mask is None and not p.logit_bias and not penalises:
+        return row
+    seen = recent(draw.history, p.penalty_last_n) if penalises else ()
+    history, biased = ids(seen, len(row)), ids(tuple(p.logit_bias), len(row))
+    if history is None or biased is None:
+        return None
+    return penalised(
+        row, EVERYTHING if draw.mask is None else draw.mask, biased,
+        np.array(tuple(p.logit_bias.values()), np.float64), history,
+        float(p.repetition_penalty), float(p.frequency_penalty), float(p.presence_penalty),
+    )  # fmt: skip

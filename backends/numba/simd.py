@@ -108,6 +108,16 @@ def method(op: Any, vec: Vec) -> str:
     return OPERATIONS[op]["float" if vec is Floats else "int"]
 
 
+def shift_bytes(b: Any, x: Any, n: Any, way: str) -> Any:
+    """Shift words, and mask what came from the neighbouring byte.
+
+    LLVM by itself would choose gf2p8affineqb, which waits for the same ports as products do.
+    """
+    shifted = getattr(b, way)(b.bitcast(x, Ints.ll), splat(b, b.zext(n, i32), Ints.ll))
+    mask = getattr(b, way)(i8(255), n)
+    return b.and_(b.bitcast(shifted, Bytes.ll), splat(b, mask, Bytes.ll))
+
+
 def register_operator(op: Any) -> None:
     """`vector op vector` and `vector op number`."""
 
@@ -123,7 +133,10 @@ def register_operator(op: Any) -> None:
     def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
         x, y = args
         if not isinstance(sig.args[1], Vec):
-            y = splat(b, convert(b, y, sig.args[1], sig.args[0].element), sig.args[0].ll)
+            y = convert(b, y, sig.args[1], sig.args[0].element)
+            if sig.args[0] is Bytes and op in (operator.rshift, operator.lshift):
+                return shift_bytes(b, x, y, method(op, Bytes))
+            y = splat(b, y, sig.args[0].ll)
         return getattr(b, method(op, sig.args[0]))(x, y)
 
     lower_builtin(op, Vec, Vec)(lower)
@@ -293,6 +306,14 @@ load_bfloats = loader(Floats, lanes_of(i16), widen_bfloat)
 load_ints = loader(Ints, Ints.ll, lambda b, x: x)
 load_signed_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.sext(x, Ints.ll))
 load_unsigned_bytes = loader(Ints, lanes_of(i8), lambda b, x: b.zext(x, Ints.ll))
+
+
+def pairs_of_shorts(b: Any, x: Any) -> Any:
+    return b.bitcast(b.zext(x, ir.VectorType(i16, 2 * LANES)), Ints.ll)
+
+
+load_byte_pairs = loader(Ints, ir.VectorType(i8, 2 * LANES), pairs_of_shorts)
+"""Two unsigned bytes to a lane, as its lower and its upper 16 bits (for `dot2`)."""
 load_bytes = loader(Bytes, Bytes.ll, lambda b, x: x)
 
 

@@ -8,9 +8,9 @@ what another made, they meet at a barrier, which costs a tenth of a microsecond.
 Weights' formats are unknown here.  A `MATRIX` brings the addresses of its kernels along, and says
 which packing of its input they read.
 
-Shares: of a matrix, each thread takes a run of groups of 16 rows; of what is done by row, a run of
-tokens.  Gate and up have equally many rows, so a thread that has made some of both can join them at
-once.
+Shares: of a matrix, threads take runs of groups of 16 rows as they come free (`take`), since a
+neighbour may have slowed one of them down; of what is done by row, each has a run of tokens.  Gate
+and up have equally many rows, so a thread that has made some of both can join them at once.
 """
 
 from typing import Any
@@ -21,9 +21,21 @@ from numba import types
 from numba.extending import intrinsic
 
 from backends.numba import rows
-from backends.numba.activations import FLOATS, Q8_0, Q8_K, pack_floats, pack_q8_0, pack_q8_k
-from backends.numba.atomics import barrier
+from backends.numba.activations import (
+    FLOATS,
+    HALVES,
+    PAIRS,
+    Q8_0,
+    Q8_K,
+    pack_floats,
+    pack_halves,
+    pack_pairs,
+    pack_q8_0,
+    pack_q8_k,
+)  # fmt: skip
+from backends.numba.atomics import LINE, barrier, fetch_add, read, write
 from backends.numba.compile import entry, jit, jit_call
+from backends.numba.matmul import tile_width
 from backends.numba.records import layers_at, model_at, product_at, step_at
 from backends.numba.simd import floats, i64, load_float, load_int, store_floats, store_int
 
@@ -64,6 +76,7 @@ def greedy_steps(address: int, thread: int, threads: int) -> None:
         barrier(s.barrier, threads)
         if thread == 0:
             go_on(s, i)
+            give_back_rows(s)
         barrier(s.barrier, threads)
 
 
@@ -96,7 +109,7 @@ def product(address: int, thread: int, threads: int) -> None:
     """One matrix times some rows."""
     p = product_at(address)
     pack(p, p.x, p.x_bytes, p.n, p.matrix, p.matrix, p.matrix, thread, threads)
-    multiply(p, p.matrix, p.y, p.y_bytes, p.n, thread, threads)
+    multiply(p, p.matrix, p.y, p.y_bytes, p.n, threads)
 
 
 @jit_call
@@ -121,6 +134,14 @@ def go_on(s: Any, i: int) -> None:
         store_int(p.starts + 4 * j, j)
     store_int(p.starts + 4 * p.n_sequences, p.n_sequences)
     p.n = p.n_sequences
+
+
+@jit_call
+def give_back_rows(s: Any) -> None:
+    """No group of rows of any matrix is taken yet."""
+    m = model_at(s.model)
+    for i in range(m.n_taken):
+        write(m.taken + LINE * i, 0)
 
 
 @jit
@@ -162,9 +183,9 @@ def attention(
     b, n = s.buffers, s.plan.n
     norm_rows(b.x, b.h, layer.attn_norm, n, m.dim, b.dim_bytes, m.eps, thread, threads)
     pack(s, b.h, b.dim_bytes, n, layer.q, layer.k, layer.v, thread, threads)
-    multiply(s, layer.q, b.q, b.q_bytes, n, thread, threads)
-    multiply(s, layer.k, b.k, b.kv_bytes, n, thread, threads)
-    multiply(s, layer.v, b.v, b.kv_bytes, n, thread, threads)
+    multiply(s, layer.q, b.q, b.q_bytes, n, threads)
+    multiply(s, layer.k, b.k, b.kv_bytes, n, threads)
+    multiply(s, layer.v, b.v, b.kv_bytes, n, threads)
     barrier(s.barrier, threads)
     for t in range(*share(n, thread, threads)):
         position = load_int(s.plan.positions + 4 * t)
@@ -175,7 +196,7 @@ def attention(
     call_attend(s.cache.attend, (address, i, thread, threads))
     barrier(s.barrier, threads)
     pack(s, b.a, b.q_bytes, n, layer.o, layer.o, layer.o, thread, threads)
-    multiply(s, layer.o, b.h, b.dim_bytes, n, thread, threads)
+    multiply(s, layer.o, b.h, b.dim_bytes, n, threads)
     add_rows(s, m, layer.post_attn_norm, thread, threads)
 
 
@@ -195,15 +216,17 @@ def feed_forward(s: Any, m: Any, layer: Any, thread: int, threads: int) -> None:
     b, n = s.buffers, s.plan.n
     norm_rows(b.x, b.h, layer.ffn_norm, n, m.dim, b.dim_bytes, m.eps, thread, threads)
     pack(s, b.h, b.dim_bytes, n, layer.gate, layer.up, layer.up, thread, threads)
-    multiply(s, layer.gate, b.gate, b.ffn_bytes, n, thread, threads)
-    multiply(s, layer.up, b.up, b.ffn_bytes, n, thread, threads)
-    first, last = share(layer.gate.groups, thread, threads)
-    for t in range(n):
-        row = t * b.ffn_bytes + 64 * first
-        rows.glu_row(b.gate + row, b.up + row, 16 * (last - first), m.activation)
+    first, last = take(layer.gate, threads)
+    while first < last:
+        multiply_rows(s, layer.gate, b.gate, b.ffn_bytes, n, first, last)
+        multiply_rows(s, layer.up, b.up, b.ffn_bytes, n, first, last)
+        for t in range(n):
+            row = t * b.ffn_bytes + 64 * first
+            rows.glu_row(b.gate + row, b.up + row, 16 * (last - first), m.activation)
+        first, last = take(layer.gate, threads)
     barrier(s.barrier, threads)
     pack(s, b.gate, b.ffn_bytes, n, layer.down, layer.down, layer.down, thread, threads)
-    multiply(s, layer.down, b.h, b.dim_bytes, n, thread, threads)
+    multiply(s, layer.down, b.h, b.dim_bytes, n, threads)
     add_rows(s, m, layer.post_ffw_norm, thread, threads)
 
 
@@ -217,8 +240,9 @@ def logits(s: Any, m: Any, thread: int, threads: int) -> None:
         rows.rms_norm(x, m.output_norm, m.dim, m.eps, b.h + r * b.dim_bytes)
     barrier(s.barrier, threads)
     pack(s, b.h, b.dim_bytes, n, m.output, m.output, m.output, thread, threads)
-    multiply(s, m.output, s.logits, s.logits_bytes, n, thread, threads)
+    multiply(s, m.output, s.logits, s.logits_bytes, n, threads)
     if m.logit_cap != 0.0:
+        barrier(s.barrier, threads)
         first, last = share(m.output.groups, thread, threads)
         for r in range(n):
             row = s.logits + r * s.logits_bytes + 64 * first
@@ -236,20 +260,10 @@ def norm_rows(
 
 
 @jit
-def wide_tokens(n: int) -> int:
-    """How many of n tokens go in tiles of eight: all but one or two that are left over."""
-    return n // 8 * 8 if n % 8 < 3 else n
-
-
-@jit
 def token_share(n: int, thread: int, threads: int) -> Any:
     """Whole tiles for every thread, so that nobody writes into another's."""
-    wide = wide_tokens(n)
-    tiles = (wide + 7) // 8
-    first, last = 8 * (tiles * thread // threads), min(n, 8 * (tiles * (thread + 1) // threads))
-    if thread == threads - 1:
-        last = n
-    return first, last
+    first, last = share((n + 7) // 8, thread, threads)
+    return 8 * first, min(n, 8 * last)
 
 
 @jit_call
@@ -258,17 +272,22 @@ def pack(
 ) -> None:
     """Rows of x as the matrices a, b and c read them (often all three the same)."""
     needed = (1 << a.packing) | (1 << b.packing) | (1 << c.packing)
-    columns, wide, buffers = a.columns, wide_tokens(n), s.buffers
+    columns, buffers = a.columns, s.buffers
     scratch = buffers.scratch + thread * buffers.scratch_bytes
+    padded = (columns + 31) // 32 * 32
     for t in range(*token_share(n, thread, threads)):
         row = x + t * row_bytes
-        width, place, first = 1, 0, t
-        if t < wide:
-            width, place, first = 8, t % 8, t // 8 * 8
+        place, first = t % 8, t // 8 * 8
+        width = tile_width(n - first)
         if needed & (1 << FLOATS):
-            padded = (columns + 31) // 32 * 32
             out = buffers.floats + 4 * first * padded
             pack_floats(row, columns, padded, out, width, place)
+        if needed & (1 << HALVES):
+            out = buffers.halves + 4 * first * padded
+            pack_halves(row, columns, padded, out, width, place, scratch)
+        if needed & (1 << PAIRS):
+            out = buffers.pairs + 2 * first * padded
+            pack_pairs(row, columns, padded, out, width, place, scratch)
         if needed & (1 << Q8_0):
             codes, scales, sums = packed_at(buffers.small, first, columns, 8)
             pack_q8_0(row, columns, codes, scales, sums, width, place, scratch)
@@ -289,37 +308,53 @@ def packed_at(packed: Any, token: int, columns: int, columns_per_scale_byte: int
 
 
 @jit
-def packed_for(b: Any, matrix: Any, token: int) -> Any:
-    """What a matrix reads, from a token on."""
+def packed_for(b: Any, matrix: Any) -> Any:
+    """What a matrix reads."""
     if matrix.packing == Q8_0:
-        found = packed_at(b.small, token, matrix.columns, 8)
+        found = (b.small.codes, b.small.scales, b.small.sums)
     elif matrix.packing == Q8_K:
-        found = packed_at(b.large, token, matrix.columns, 64)
+        found = (b.large.codes, b.large.scales, b.large.sums)
+    elif matrix.packing == HALVES:
+        found = (b.halves, 0, 0)
+    elif matrix.packing == PAIRS:
+        found = (b.pairs, 0, 0)
     else:
-        padded = (matrix.columns + 31) // 32 * 32
-        found = (b.floats + 4 * token * padded, 0, 0)
+        found = (b.floats, 0, 0)
     return found
 
 
+@jit
+def take(matrix: Any, threads: int) -> Any:
+    """Groups of rows that nobody has taken yet; an empty run when all are.
+
+    Many at first, few at the end: threads that are not equally fast finish at nearly the same time,
+    and the shared counter is rarely touched.
+    """
+    groups, left = matrix.groups, matrix.groups - read(matrix.taken)
+    first = groups
+    size = max(left // (2 * threads), min(matrix.least, (groups + threads - 1) // threads))
+    if left > 0:
+        first = fetch_add(matrix.taken, size)
+    return min(first, groups), min(first + size, groups)
+
+
 @jit_call
-def multiply(s: Any, matrix: Any, y: int, y_bytes: int, n: int, thread: int, threads: int) -> None:
-    """This thread's rows of y = W x + bias, for n packed tokens."""
-    b = s.buffers
-    first, last = share(matrix.groups, thread, threads)
-    wide = wide_tokens(n)
-    if wide:
-        x, scales, sums = packed_for(b, matrix, 0)
-        call_multiply(
-            matrix.eight,
-            (matrix.data, first, last, matrix.blocks, x, scales, sums, y, y_bytes, (wide + 7) // 8),
-        )
-    if wide < n:
-        x, scales, sums = packed_for(b, matrix, wide)
-        y_wide = y + wide * y_bytes
-        call_multiply(
-            matrix.one,
-            (matrix.data, first, last, matrix.blocks, x, scales, sums, y_wide, y_bytes, n - wide),
-        )
+def multiply(s: Any, matrix: Any, y: int, y_bytes: int, n: int, threads: int) -> None:
+    """y = W x + bias for n packed tokens: this thread's part, rows as it takes them."""
+    first, last = take(matrix, threads)
+    while first < last:
+        multiply_rows(s, matrix, y, y_bytes, n, first, last)
+        first, last = take(matrix, threads)
+
+
+@jit_call
+def multiply_rows(
+    s: Any, matrix: Any, y: int, y_bytes: int, n: int, first: int, last: int
+) -> None:  # fmt: skip
+    """Groups first .. last - 1 of 16 rows."""
+    x, scales, sums = packed_for(s.buffers, matrix)
+    words = (matrix.data, first, last, matrix.blocks, x, scales, sums, y, y_bytes, n)
+    call_multiply(matrix.multiply, words)
     if matrix.bias != 0:
         for t in range(n):
             row = 64 * first

@@ -1,9 +1,10 @@
-"""A tile: 16 rows of the result for 1, 4 or 8 tokens at once, held in registers.
+"""A tile: 16 rows of the result for 1, 2, 4 or 8 tokens at once, held in registers.
 
 A matrix is multiplied 16 rows at a time, so a token's share of the result is one vector.  Weights
 are the expensive part: once 64 bytes of them are loaded and unpacked, every token of the tile uses
 them.  `one()` makes the tile of decoding, where a step is as fast as weights come from memory;
-`eight()` that of prefill, where it is as fast as the multipliers are.
+`eight()` that of prefill, where it is as fast as the multipliers are; `two()` and `four()` those of
+a few sequences, which cost hardly more than one.
 
 A kernel is written once, for a tile of any width: it is given an empty tile, whose type says how
 many tokens it has, and the operations below unroll to that many vectors.  Each token's vector sees
@@ -18,9 +19,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from backends.numba.processor import DOT, DOT_WIDE, ISA
+from backends.numba.compile import jit
+from backends.numba.processor import DOT, DOT2, DOT_WIDE, ISA, PAIRS
 from backends.numba.simd import LANES, Bytes, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
 
 
@@ -74,7 +77,7 @@ def empty(tokens: int) -> Any:
     return function
 
 
-one, four, eight = empty(1), empty(4), empty(8)
+one, two, four, eight = empty(1), empty(2), empty(4), empty(8)
 
 
 @intrinsic
@@ -107,6 +110,17 @@ def ints_like(context: Any, tile: Any) -> Any:
         return ir.Constant(kind.ll, None)
 
     return kind(tile), generate
+
+
+@intrinsic
+def start_at(context: Any, tile: Any, address: Any) -> Any:
+    """Where a sum of integers begins: at a number of each token."""
+    kind = tile.of(Ints)
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return each(b, kind, lambda t: number(b, args[1], t, i32))
+
+    return kind(tile, types.intp), generate
 
 
 @intrinsic
@@ -144,6 +158,20 @@ dot4 = byte_dot(DOT)
 
 dot4_wide = byte_dot(DOT_WIDE)
 """The same for weights of eight bits (stored with `BYTE_OFFSET`)."""
+
+
+@intrinsic
+def dot2(context: Any, tile: Any, pairs: Any, address: Any) -> Any:
+    """tile[t] += two products of 16-bit numbers: of each lane's halves with those of token t."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            x = number(b, args[2], t, i32)
+            return DOT2[ISA](b, b.extract_value(args[0], t), args[1], x)
+
+        return each(b, tile, token)
+
+    return tile(tile, Ints, types.intp), generate
 
 
 @intrinsic
@@ -201,6 +229,19 @@ def add_products(context: Any, tile: Any, weights: Any, address: Any) -> Any:
         return each(b, tile, token)
 
     return tile(tile, Floats, types.intp), generate
+
+
+@intrinsic
+def add_pairs(context: Any, tile: Any, weights: Any, address: Any) -> Any:
+    """tile[t] += two columns' weights times x[t]'s two numbers, all bfloat16."""
+
+    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        def token(t: int) -> Any:
+            return PAIRS(b, b.extract_value(args[0], t), args[1], number(b, args[2], t, i32))
+
+        return each(b, tile, token)
+
+    return tile(tile, Ints, types.intp), generate
 
 
 @intrinsic
@@ -268,17 +309,32 @@ def load_tile(context: Any, tile: Any, address: Any, stride: Any) -> Any:
     return tile(tile, types.intp, types.intp), generate
 
 
+AHEAD = 8192
+
+
 @intrinsic
-def prefetch_weights(context: Any, tile: Any, address: Any) -> Any:
-    """Ask for weights that are needed soon: worth it where they come from memory, for one token."""
+def prefetch_for(context: Any, tile: Any, address: Any) -> Any:
+    """Ask for a line of weights `AHEAD` bytes on, if the tile is wide.
+
+    With one or two tokens the processor itself sees what comes next, and is only disturbed.  With
+    more, it computes so long on one load that it does not look far enough ahead.
+    """
 
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        if tile.tokens == 1:
-            kind = ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32])
-            function = b.module.globals.get("llvm.prefetch.p0") or ir.Function(
-                b.module, kind, "llvm.prefetch.p0"
+        if tile.tokens > 2:
+            place = at(b, b.add(args[1], i64(AHEAD)), i8)
+            kinds = [place.type, i32, i32, i32]
+            function = cgutils.get_or_insert_function(
+                b.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
             )
-            b.call(function, [at(b, args[1], i8), i32(0), i32(2), i32(1)])
+            b.call(function, [place, i32(0), i32(2), i32(1)])
         return context.get_dummy_value()
 
     return types.void(tile, types.intp), generate
+
+
+@jit
+def ask_ahead(tile: Any, w: int, size: int) -> None:
+    """The same for `size` bytes; few at a time, since a burst would fill the queues to memory."""
+    for line in range(0, size, 64):
+        prefetch_for(tile, w + line)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from backends.numba import attention, pool, step
+from backends.numba.activations import FLOATS
 from backends.numba.compile import Entry, directory, reports
 from backends.numba.formats import FORMATS, Format, format_of
 from backends.numba.kv import TYPES
@@ -17,8 +18,8 @@ def entries(formats: Iterable[Format]) -> list[Entry]:
     for kind in TYPES:
         found += attention.entries(kind)
     for f in formats:
-        acts = ("none",) if f.quantised is None else ("none", "q8")
-        found += [f.multiplier(act, tokens) for act in acts for tokens in (1, 8)]
+        acts = ("none",) if f.packing == FLOATS else ("none", "half")
+        found += [f.multiplier(act) for act in acts]
         found += [f.row_reader()] + ([f.repacker()] if f.put is not None else [])
     return found
 

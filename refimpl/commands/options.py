@@ -71,7 +71,7 @@ def backend_options(command: Command) -> Command:
             default="none",
             show_default=True,
             help="q8: quantise activations before they meet quantised weights, as llama.cpp does; "
-            "half (cupy): also round them to float16 before they meet float16 weights.",
+            "half: also round them to the type of float16 and bfloat16 weights, as it does.",
         ),
         click.option(
             "--dtype",
@@ -192,8 +192,6 @@ def open_backend(options: dict[str, Any]) -> "Backend":
     modes = [options.pop(key) for key in ("dtype", "act", "cache_type", "threads")]
     if n_gpu is None:
         return one_backend(name, *modes)
-    if "half" in modes:
-        raise InputError("--act half is the GPU's alone: with --gpu-layers use --act q8")
     rest = one_backend("numba", *modes)
     if n_gpu == 0:
         return rest
@@ -208,8 +206,6 @@ def one_backend(name: str, dtype: str, act: Any, cache: str, threads: int | None
     from refimpl.ops.numerics import FORMATS
     from refimpl.ops.reference import Reference
 
-    if act == "half" and name in ("auto", "numpy", "numba"):
-        raise InputError("--act half is the GPU's: use --backend cupy")
     if name in ("auto", "numpy"):
         return ReferenceBackend(Reference(to=FORMATS[dtype], act=act, cache=cache))
     if dtype != "float32":

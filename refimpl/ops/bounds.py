@@ -24,12 +24,12 @@ from numpy import ndarray
 
 from refimpl.formats.quants import dot
 from refimpl.formats.quants.block import Packed, Tensor
-from refimpl.ops import activation
+from refimpl.ops import activation, half
 from refimpl.ops import moe as experts
 from refimpl.ops import rope as ropes
 from refimpl.ops.approx import Approx, approx, gamma, tiny
 from refimpl.ops.attention import visible
-from refimpl.ops.numerics import FloatFormat, exact
+from refimpl.ops.numerics import BF16, FloatFormat, exact
 
 EXTRA = 8
 """Roundings that quantised dot products have besides their sums: scales, minimums, decoding, and
@@ -109,6 +109,26 @@ def linear_q8(
     )
     largest = 128.0 * 256 * decoded_sizes(weight)[1]
     return products(y, magnitude, segments + EXTRA, largest, bias, engine)
+
+
+def linear_half(
+    x: Float[ndarray, "tokens inner"],
+    weight: Tensor,
+    bias: Float[ndarray, " outer"] | None = None,
+    *,
+    engine: FloatFormat,
+) -> Float64[ndarray, "tokens outer"]:
+    """act="half": the rounding is part of the definition, and what follows is a sum like any other.
+
+    An engine may add bfloat16 products with instructions that know no subnormal numbers.
+    """
+    to = half.half_of(weight)
+    if to is None:
+        return linear_q8(x, weight, bias, engine=engine)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = half.rounded(x, weight)
+        bound = linear(x, weight, bias, engine=engine)
+        return bound + half.flushed(x, weight, engine) if to is BF16 else bound
 
 
 def add(

@@ -4,9 +4,10 @@ A backend offers the same methods; this one computes the definition, and `to` sa
 every boundary.  Float32 is the default; float64 shows the model without rounding; a random rounding
 (Monte Carlo arithmetic) shows how much rounding matters to it.
 
-Two modes are not exact, and so they have names.  `act="q8"`: quantised weights meet activations
-that were quantised first (`tensor.linear_q8`).  `cache="float16"` and the like: keys and values are
-rounded when they are stored (`storage`).
+Three modes are not exact, and so they have names.  `act="q8"`: quantised weights meet activations
+that were quantised first (`tensor.linear_q8`).  `act="half"`: that, and float16 and bfloat16
+weights meet activations rounded to their type (`half.linear_half`).  `cache="float16"` and the
+like: keys and values are rounded when they are stored (`storage`).
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from jaxtyping import Float, Float64, Integer
 from numpy import ndarray
 
 from refimpl.formats.quants.block import Tensor
-from refimpl.ops import activation, attention, moe, norm, rope, storage, tensor
+from refimpl.ops import activation, attention, half, moe, norm, rope, storage, tensor
 from refimpl.ops.numerics import F32, Rounding
 
-Act = Literal["none", "q8"]
+Act = Literal["none", "q8", "half"]
+LINEAR = {"none": tensor.linear, "q8": tensor.linear_q8, "half": half.linear_half}
 Rows = Float[ndarray, "tokens dim"]
 Heads = Float[ndarray, "tokens heads head_dim"]
 
@@ -50,8 +52,7 @@ class Reference:
         weight: Tensor,
         bias: Float[ndarray, " outer"] | None = None,
     ) -> Float[ndarray, "tokens outer"]:
-        linear = tensor.linear if self.act == "none" else tensor.linear_q8
-        return linear(x, weight, bias, to=self.to)
+        return LINEAR[self.act](x, weight, bias, to=self.to)
 
     def add(
         self, a: Float[ndarray, "*shape"], b: Float[ndarray, "*shape"]

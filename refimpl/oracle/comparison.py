@@ -35,8 +35,8 @@ def fraction(actual: ndarray, expected: ndarray, bound: ndarray) -> float:
     wrong = ~np.isfinite(actual.astype(np.float64)) & np.isfinite(expected.astype(np.float64))
     if (wrong & claimed).any():
         raise ContractError("the result has NaN or Inf where the definition has a number")
-    gap = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
         used = np.where(claimed & (gap > 0), gap / bound, 0.0)
     return float(used.max())
 

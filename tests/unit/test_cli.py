@@ -410,7 +410,6 @@ def test_layers_on_two_backends_tell_the_same_story():
         (("-ngl", 2), 'pip install "refimpl[cuda13]"'),
         (("-ngl", 2, "--backend", "cupy"), 'pip install "refimpl[cuda13]"'),
         (("-ngl", 2, "--backend", "abacus"), "choose numpy, numba, cupy"),
-        (("-ngl", 2, "--backend", "cupy", "--act", "half"), "with --gpu-layers use --act q8"),
         (("-ngl", 2, "--dtype", "float16"), "--dtype float16 is the reference's"),
     ],
 )

@@ -6,7 +6,7 @@ way, one bit for each 32 columns, in eight words.
 
     Q2_K   d | dmin | 16 bytes of scale and minimum x 16 rows | 16 x 64 bytes
     Q3_K   d | 16 scales x 16 rows | 8 x 64 third bits | 16 x 64 bytes
-    Q5_K   d | dmin | 8 scales x 16 rows | 8 minima x 16 rows | 8 x 64 fifth bits | 32 x 64 bytes
+    Q5_K   d | dmin | 8 scales x 16 rows | 4 x 16 pairs of minima | 8 x 64 fifth bits | 32 x 64
 
 The 6-bit scales become bytes: Q3_K takes 3.6 % more than in the file, Q5_K 2.3 %.
 """
@@ -14,12 +14,13 @@ The 6-bit scales become bytes: Q3_K takes 3.6 % more than in the file, Q5_K 2.3 
 from typing import Any
 
 from backends.numba.compile import jit
-from backends.numba.kernels.k import add_four_scaled, six_bits
+from backends.numba.kernels.k import add_four_scaled, add_minima, six_bits
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.simd import (
     as_ints,
     floats,
     load_byte,
+    load_byte_pairs,
     load_bytes,
     load_halves,
     load_int,
@@ -34,10 +35,10 @@ from backends.numba.simd import (
 from backends.numba.tile import (
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4,
     floats_like,
     ints_like,
-    less_offset,
     weigh_ints,
     weigh_numbers,
     width,
@@ -54,6 +55,7 @@ def dot_q2_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
         for sub in range(16):  # columns 16 sub ..: half n, shift 2 s, odd or even sixteen h
             n, s, h = sub // 8, sub // 2 % 4, sub % 2
             some = ints_like(tile)
+            ask_ahead(tile, w + Q2_K_BYTES // 16 * sub, Q2_K_BYTES // 16)
             for i in range(4):
                 q = load_bytes(w + 320 + 512 * n + 256 * h + 64 * i)
                 some = dot4(some, (q >> (2 * s)) & 3, codes + step * (4 * sub + i))
@@ -61,7 +63,7 @@ def dot_q2_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
             total = weigh_ints(total, some, both & 15)
             minima = weigh_numbers(minima, both >> 4, sums + (3 * (sub // 2) + h) * step)
         tile = add_scaled_ints(tile, total, load_halves(w), scales)
-        tile = add_scaled_ints(tile, minima, load_halves(w + 32), scales)
+        tile = add_scaled_ints(tile, minima, load_halves(w + 32) / 32, scales)  # of -32 sum(x)
         w += Q2_K_BYTES
         codes += 64 * step
         scales += step
@@ -114,11 +116,14 @@ def dot_q3_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
     for _ in range(blocks):
         total = ints_like(tile)
         for sub in range(16):
-            some = less_offset(tile, sums + (3 * (sub // 2) + sub % 2) * step, 2)
+            some, scale = ints_like(tile), load_signed_bytes(w + 32 + 16 * sub)
+            ask_ahead(tile, w + Q3_K_BYTES // 16 * sub, Q3_K_BYTES // 16)
             for i in range(4):
                 some = dot4(some, three_bits(w, sub, i), codes + step * (4 * sub + i))
-            total = weigh_ints(total, some, load_signed_bytes(w + 32 + 16 * sub))
-        tile = add_scaled_ints(tile, total, load_halves(w), scales)
+            # Codes are 4 too large; at hand is -32 sum(x), so all is made 8 times too large.
+            total = weigh_ints(total, some, scale * 8)
+            total = weigh_numbers(total, scale, sums + (3 * (sub // 2) + sub % 2) * step)
+        tile = add_scaled_ints(tile, total, load_halves(w) / 8, scales)
         w += Q3_K_BYTES
         codes += 64 * step
         scales += step
@@ -159,24 +164,24 @@ def put_q3_k(row: int, block: int, r: int, columns: int) -> None:
 def dot_q5_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int) -> Any:
     step = 4 * width(tile)
     for _ in range(blocks):
-        total, minima = ints_like(tile), ints_like(tile)
+        ask_ahead(tile, w, 832)
+        tile = add_minima(tile, w + 32, scales, sums)
+        total = ints_like(tile)
         for c in range(4):
             low, high = ints_like(tile), ints_like(tile)
             for j in range(8):
                 place = w + 832 + 512 * c + 64 * j
+                ask_ahead(tile, place, 64)
                 q, top = load_bytes(place), load_bytes(w + 320 + 64 * j) >> (2 * c)
                 low = dot4(low, (q & 15) | ((top & 1) << 4), codes + step * j)
                 high = dot4(high, (q >> 4) | ((top & 2) << 3), codes + step * (8 + j))
             total = weigh_ints(total, low, load_unsigned_bytes(w + 64 + 32 * c))
             total = weigh_ints(total, high, load_unsigned_bytes(w + 80 + 32 * c))
-            minima = weigh_numbers(minima, load_unsigned_bytes(w + 192 + 32 * c), sums + 2 * step)
-            minima = weigh_numbers(minima, load_unsigned_bytes(w + 208 + 32 * c), sums + 5 * step)
             codes += 16 * step
-            sums += 6 * step
         tile = add_scaled_ints(tile, total, load_halves(w), scales)
-        tile = add_scaled_ints(tile, minima, load_halves(w + 32), scales)
         w += Q5_K_BYTES
         scales += step
+        sums += 24 * step
     return tile
 
 
@@ -188,7 +193,8 @@ def multiply_q5_k(tile: Any, w: int, blocks: int, x: int, scales: int, sums: int
         for sub in range(8):
             part = floats_like(tile)
             scale = d * to_floats(load_unsigned_bytes(w + 64 + 16 * sub))
-            minimum = dmin * to_floats(load_unsigned_bytes(w + 192 + 16 * sub))
+            minima = load_byte_pairs(w + 192 + 32 * (sub // 2))
+            minimum = dmin * to_floats((minima >> (16 * (sub % 2))) & 0xFFFF)
             for j in range(8):
                 q = load_bytes(w + 832 + 512 * (sub // 2) + 64 * j) >> (4 * (sub % 2))
                 top = load_bytes(w + 320 + 64 * j) >> sub
@@ -207,7 +213,7 @@ def put_q5_k(row: int, block: int, r: int, columns: int) -> None:
     store_short(block + 32 + 2 * r, load_short(row + 2))
     for s in range(8):
         store_byte(block + 64 + 16 * s + r, six_bits(row + 4, s, 0))
-        store_byte(block + 192 + 16 * s + r, six_bits(row + 4, s, 4))
+        store_byte(block + 192 + 32 * (s // 2) + 2 * r + s % 2, six_bits(row + 4, s, 4))
     for j in range(8):
         store_int(block + 320 + 64 * j + 4 * r, load_int(row + 16 + 4 * j))
     for j in range(32):

@@ -30,6 +30,7 @@ from backends.numba.tile import (
     add_products,
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4,
     dot4_wide,
     floats_like,
@@ -56,6 +57,7 @@ def add_four_columns(part: Any, codes: Any, x: int) -> Any:
 def dot_q8_0(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int) -> Any:
     step = 4 * width(tile)
     for _ in range(blocks):
+        ask_ahead(tile, w, Q8_0_BYTES)
         s = ints_like(tile)
         if BYTE_OFFSET:
             s = less_offset(tile, sums + 2 * step, 7)
@@ -93,6 +95,7 @@ def put_q8_0(row: int, block: int, r: int, columns: int) -> None:
 def dot_q4_0(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int) -> Any:
     step = 4 * width(tile)
     for _ in range(blocks):
+        ask_ahead(tile, w, Q4_0_BYTES)
         s = less_offset(tile, sums + 2 * step, 3)
         for j in range(4):
             q = load_bytes(w + 32 + 64 * j)

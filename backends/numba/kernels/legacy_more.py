@@ -30,6 +30,7 @@ from backends.numba.simd import (
 from backends.numba.tile import (
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4,
     floats_like,
     ints_like,
@@ -63,6 +64,7 @@ def dot_q4_1(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
     step = 4 * width(tile)
     for _ in range(blocks):
         s = ints_like(tile)
+        ask_ahead(tile, w, Q4_1_BYTES)
         for j in range(4):
             q = load_bytes(w + 64 + 64 * j)
             s = dot4(s, q & 15, codes + step * j)
@@ -105,6 +107,7 @@ def dot_q5_0(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
     step = 4 * width(tile)
     for _ in range(blocks):
         s = less_offset(tile, sums + 2 * step, 4)
+        ask_ahead(tile, w, Q5_0_BYTES)
         s = add_nibbles(s, w + 96, load_bytes(w + 32), codes, step)
         tile = add_scaled_ints(tile, s, load_halves(w), scales)
         w += Q5_0_BYTES
@@ -154,6 +157,7 @@ def put_q5_0(row: int, block: int, r: int, columns: int) -> None:
 def dot_q5_1(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int) -> Any:
     step = 4 * width(tile)
     for _ in range(blocks):
+        ask_ahead(tile, w, Q5_1_BYTES)
         s = add_nibbles(ints_like(tile), w + 128, load_bytes(w + 64), codes, step)
         tile = add_scaled_ints(tile, s, load_halves(w), scales)
         tile = add_minimum(tile, load_halves(w + 32), scales, sums + 2 * step)

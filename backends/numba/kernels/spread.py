@@ -16,6 +16,7 @@ from backends.numba.tile import (
     add_products,
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4_wide,
     floats_like,
     ints_like,
@@ -31,19 +32,26 @@ BLOCK_BYTES = 256 + 512
 def dot_spread(
     tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int, each: int
 ) -> Any:
-    """`each` blocks of 32 share a scale of the activations: 1 for q8_0, 8 for q8_k."""
+    """`each` blocks of 32 share a scale of the activations: 1 for q8_0, 8 for q8_k.
+
+    For q8_k, the sums are 32 times too large.
+    """
     step = 4 * width(tile)
+    bits, unit = 7, 1.0
+    if each == 8:
+        bits, unit = 2, 1 / 32
     for b in range(blocks * each):
         for h in range(2):
             s = ints_like(tile)
+            ask_ahead(tile, w + 384 * h, 384)
             if BYTE_OFFSET:
-                s = less_offset(tile, sums, 7)
+                s = less_offset(tile, sums, bits)
             for j in range(4):
                 s = dot4_wide(s, load_bytes(w + 256 + 256 * h + 64 * j), codes + step * j)
             scale = scales + b // each * step
             tile = add_scaled_ints(tile, s, load_floats(w + 64 * h), scale)
             less = weigh_numbers(ints_like(tile), ints(1), sums)
-            tile = add_scaled_ints(tile, less, load_floats(w + 128 + 64 * h), scale)
+            tile = add_scaled_ints(tile, less, load_floats(w + 128 + 64 * h) * unit, scale)
             codes += 4 * step
             sums += step
         sums += step

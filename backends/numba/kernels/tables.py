@@ -28,6 +28,7 @@ from backends.numba.simd import (
 from backends.numba.tile import (
     add_scaled,
     add_scaled_ints,
+    ask_ahead,
     dot4_wide,
     floats_like,
     ints_like,
@@ -62,6 +63,7 @@ def dot_table(
         s = ints_like(tile)
         if BYTE_OFFSET:
             s = less_offset(tile, sums + 2 * step, 7)
+        ask_ahead(tile, w, head + 256)
         for j in range(4):
             q = load_bytes(w + head + 64 * j)
             s = dot4_wide(s, look_up(table(), q & 15), codes + step * j)

@@ -19,8 +19,8 @@ def digests() -> dict[str, str]:
 
     x = np.random.default_rng(1).standard_normal((9, COLUMNS)).astype(np.float32)
     found = {"isa": ISA}
-    for name in ("Q8_0", "Q4_0", "Q6_K", "F16"):
-        numba = backend("q8")
+    for name in ("Q8_0", "Q4_0", "Q4_K", "Q6_K", "F16", "BF16"):
+        numba = backend("half")
         y = numba.ops.linear(x, numba.weight(matrix(block_type(name))))
         found[name] = hashlib.sha256(y.tobytes()).hexdigest()
     return found
@@ -37,8 +37,8 @@ def arm_assembly() -> dict[str, str]:
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")
     machine = target.create_target_machine(cpu="neoverse-n1", opt=3)
     found = {}
-    for name in ("Q8_0", "Q4_0"):
-        kernel = FORMATS[name].multiplier("q8", 8)
+    for name in ("Q8_0", "Q4_0", "BF16"):
+        kernel = FORMATS[name].multiplier("half")
         assert kernel.address
         text = re.sub(r"^target .*$", "", kernel._keep.inspect_llvm(), flags=re.M)
         text = re.sub(r'"(target-cpu|target-features)"="[^"]*"', "", text)

@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from refimpl.errors import InputError, UnsupportedError
 from tests.unit.backends.numba.specimens import COLUMNS, TYPES, backend, matrix
 
-BATCHES = (1, 2, 3, 8, 13)
+BATCHES = (1, 2, 3, 4, 6, 8, 10, 13)
 
 
 def activations(n: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def activations(n: int) -> np.ndarray:
     return x[:n]
 
 
-@pytest.mark.parametrize("act", ["none", "q8"])
+@pytest.mark.parametrize("act", ["none", "half"])
 @pytest.mark.parametrize("kind", TYPES, ids=lambda t: t.name)
 def test_products_lie_within_the_bound_and_are_the_same_in_any_batch(kind, act):
     numba, weights = backend(act), matrix(kind)
@@ -52,8 +52,10 @@ def test_any_shape_of_plain_weights(rows, columns):
     assert (np.abs(y.astype(np.float64) - numba.reference.linear(x, w, bias)) <= bound).all()
 
 
-def test_threads_change_no_bit():
-    weights, x = matrix(TYPES[0]), activations(13)
+@pytest.mark.parametrize("rows", [40, 3000])
+def test_threads_change_no_bit(rows):
+    """Nor does who takes which rows, and when."""
+    weights, x = matrix(TYPES[0], rows=rows), activations(13)
     one, three = (backend(threads=n) for n in (1, 3))
     assert np.array_equal(
         one.ops.linear(x, one.weight(weights)), three.ops.linear(x, three.weight(weights))

@@ -23,6 +23,15 @@ def test_interleaved_weights_are_as_large_as_the_files(name, more):
     assert size <= source(weights).size <= (1 + more) * size
 
 
+@pytest.mark.parametrize("name", ["Q4_K", "Q5_K", "Q6_K"])
+def test_bits_that_are_moved_are_all_there(name):
+    """Every weight of a block: the layouts whose bytes are not GGUF's."""
+    weights = matrix(block_type(name), rows=16)
+    [made] = interleave([source(weights)], 1)
+    for row in range(16):
+        assert np.array_equal(made.row(row), np.asarray(weights[row], np.float32))
+
+
 def test_progress_counts_every_byte():
     seen = []
     sources = [source(matrix(block_type(name), rows=64)) for name in ("Q8_0", "Q4_K", "IQ4_XS")]
