@@ -4,8 +4,8 @@
                                 [--vocabularies FILE]
 
 NAME=FILE is a result of MaskBench's harness (a line of JSON for each schema) and what to call it;
-the others are what `bench/grammar_walks.py`, `_documents.py`, `_semantics.py` and `_vocabularies.py`
-left.
+the others are what `bench/grammar_walks.py`, `_documents.py`, `_semantics.py` and
+`_vocabularies.py` left.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def walks(path):
     done = json.loads(path.read_text()).values()
     total = lambda key: sum(d[key] if isinstance(d[key], int) else len(d[key]) for d in done)
     refused = sum(bool(d["refused"]) for d in done)
-    return (f"{total('walks'):,} walks: {total('finished'):,} finished, {total('closed'):,} of them "
+    return (f"{total('walks'):,} walks: {total('finished'):,} finished, "
+            f"{total('closed'):,} of them "
             f"closed after 120 tokens, {total('invalid')} invalid, {total('dead')} dead ends, "
             f"{total('long')} not closed, {total('overflow')} with a number beyond doubles; "
             f"{refused} of {len(done)} schemas not walked")  # fmt: skip

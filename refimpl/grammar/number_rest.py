@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from refimpl.grammar.number_sets import MAX_EXPONENT, NumberSet, _lcm, _mirrored, is_complete
+from refimpl.grammar.number_sets import MAX_EXPONENT, NumberSet, is_complete, lcm
 
 MAX_LENGTH = 340  # no double has more digits before its point
 _BEGUN = re.compile(r"(-?)(\d*)(\.?)(\d*)(?:([eE])([+-]?)(\d*))?")
@@ -45,7 +45,7 @@ def _of_length(s: NumberSet, text: str, n: int) -> Iterator[str]:
         return
     if not text and n > 1:
         yield from ("-" + rest for rest in _of_length(s, "-", n - 1))
-    positive = _mirrored(s) if m[1] else s
+    positive = s.mirrored if m[1] else s
     for form in _mantissas(m[2], m[3], m[4], n):
         if (x := _first(positive, form.lo, form.hi, form.unit)) is not None:
             yield form.written(x)
@@ -136,7 +136,7 @@ def _first(s: NumberSet, a: Fraction, b: Fraction, unit: Fraction) -> Fraction |
     if s.only is not None:
         fits = (x for x in s.only if a <= x < b and not x % unit and s.has(x))
         return min(fits, default=None)
-    step = _lcm(s.step, unit)
+    step = lcm(s.step, unit)
     assert step is not None
     lo, hi = s.bounds
     start = math.ceil((a if lo is None else max(a, lo)) / step)

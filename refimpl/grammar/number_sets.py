@@ -132,7 +132,7 @@ class NumberSet:
             return None
         out = NumberSet(
             lo=lo, hi=hi, lo_open=lo_open, hi_open=hi_open,
-            step=_lcm(self.step, other.step),
+            step=lcm(self.step, other.step),
             not_steps=self.not_steps | other.not_steps,
             only=_only(self.only, other.only),
             without=self.without | other.without,
@@ -185,7 +185,7 @@ def _tighter(
     return (a, a_open) if (a - b) * sign > 0 else (b, b_open)
 
 
-def _lcm(a: Fraction | None, b: Fraction | None) -> Fraction | None:
+def lcm(a: Fraction | None, b: Fraction | None) -> Fraction | None:
     if a is None or b is None:
         return a or b
     return Fraction(math.lcm(a.numerator * b.denominator, b.numerator * a.denominator),
