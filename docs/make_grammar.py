@@ -55,9 +55,9 @@ def walks(path):
     done = json.loads(path.read_text()).values()
     total = lambda key: sum(d[key] if isinstance(d[key], int) else len(d[key]) for d in done)
     refused = sum(bool(d["refused"]) for d in done)
-    return (f"{total('walks'):,} walks: {total('finished'):,} finished, "
-            f"{total('closed'):,} of them "
-            f"closed after 120 tokens, {total('invalid')} invalid, {total('dead')} dead ends, "
+    return (f"{total('walks'):,} walks: {total('finished'):,} finished, {total('closed'):,} "
+            f"of them closed after 120 tokens, {total('invalid')} invalid, "
+            f"{total('dead')} dead ends, "
             f"{total('long')} not closed, {total('overflow')} with a number beyond doubles; "
             f"{refused} of {len(done)} schemas not walked")  # fmt: skip
 

@@ -64,7 +64,7 @@ _PATTERNS: dict[str, str] = {
     "time": _TIME,
     "date-time": rf"{_DATE}[Tt]{_TIME}",
     "duration": rf"P(\d+W|{_DURATION_DATE}({_DURATION_TIME})?|{_DURATION_TIME})",
-    "email": rf"{_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*",
+    "email": rf"(?=[^@]{{1,64}}@){_ATOM}(\.{_ATOM})*@{_HOSTNAME}",  # RFC 5321, section 4.5.3.1
     "hostname": _HOSTNAME,
     "ipv4": _IPV4,
     "ipv6": _ipv6(),

@@ -145,7 +145,7 @@ def _first_raw(characters: cs.CharSet) -> int:
 
 def _hurried(grammar: "JsonGrammar", local: Key, frame: Any) -> Key:
     """A key that is needed anyway comes before any other."""
-    if not isinstance(frame, KeyFrame):
+    if local.position or not isinstance(frame, KeyFrame):  # half a character may rule it out
         return local
     shapes = [t.shape for t in frame.threads]
     if grammar.layout.in_order and any(shape.lo for shape in shapes):

@@ -113,6 +113,15 @@ def test_a_rest_under_rules_is_the_shortest_there_is(text: str):
     assert len(closing.rest(part) or b"") > 0
 
 
+def test_half_an_escaped_character_rules_out_the_key_that_is_needed(vocabulary: Vocabulary):
+    """\\u006 can become m, but not z."""
+    machine = compile_json_schema(ORDERED, vocabulary).machine
+    state = machine.advance(machine.start, b'{"\\u006')
+    assert state is not None
+    rest = Closing(machine).rest(state)
+    assert rest is not None and json.loads(b'{"\\u006' + rest).keys() == {"m", "z"}
+
+
 @pytest.mark.parametrize("name", ["object", "any_of", "if", "tree", "lengths", "pattern_length"])
 def test_compiled_tables_close_in_time_by_the_same_masks(name: str, vocabulary: Vocabulary):
     tries, rnd = CompiledTries(vocabulary), random.Random(name)

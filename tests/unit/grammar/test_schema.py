@@ -11,10 +11,12 @@ import pytest
 from refimpl.errors import InputError, UnsupportedError
 from refimpl.grammar.assertions import SchemaOptions
 from refimpl.grammar.constraint import Constraint, compile_json_schema
+from refimpl.grammar.formats import format_language
 from refimpl.grammar.json_grammar import JsonGrammar
 from refimpl.grammar.json_states import Layout, UnsatisfiableError
 from refimpl.grammar.machine import Machine
 from refimpl.grammar.masks import Vocabulary, unpack
+from refimpl.grammar.regex import Regexes
 from refimpl.grammar.schema import SchemaReader
 
 CASES = json.loads(Path(__file__).with_name("schemas.json").read_text())
@@ -171,3 +173,11 @@ def test_the_test_suite_of_json_schema(shared: Any):
     # A metaschema that switches validation off is not read; the keywords still assert.
     assert wrong == ["vocabulary#0"]
     assert right >= 345 and refused <= 25
+
+
+@pytest.mark.parametrize(("local", "valid"), [("a" * 64, True), ("a" * 65, False), ("a.b", True)])
+def test_the_local_part_of_an_email_has_at_most_64_characters(local: str, valid: bool):
+    regexes = Regexes()
+    language = format_language(regexes, "email")
+    assert language is not None
+    assert regexes.matches(language, f"{local}@example.org") is valid
