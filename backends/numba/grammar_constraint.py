@@ -26,7 +26,8 @@ from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import Union
 
 State = tuple[int, int, int]
-READY_FAMILIES = 32  # rows made while compiling; the others when a document comes to them
+READY_FAMILIES = 128  # rows made while compiling; the others when a document comes to them
+MORE_FAMILIES = 64  # and so many together
 READY_TEXTS, READY_NUMBERS = 8, 6  # rows of an automaton that are made together
 
 
@@ -118,9 +119,11 @@ class CompiledConstraint(Storage):
             case g.NEED_TEXT:
                 self.shared.texts.explore(a, READY_TEXTS, self.grammar)
             case g.NEED_FAMILY:
-                self.tables.explore(a, READY_FAMILIES)
+                self.tables.explore(a, MORE_FAMILIES)
             case g.NEED_MEMBER:
+                new = len(self.tables.families)
                 self.tables.groups.explore(a, b)
+                self.tables.explore(new, MORE_FAMILIES)
             case g.NEED_NEXT:
                 self.tables.groups.next(a, b)
             case g.NEED_PAIRS:

@@ -125,6 +125,8 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
         return g.DEAD, 0
     if kind == g.TEXT:
         return q, 0
+    if kind == g.PATTERN_KEY:
+        return _pattern_key_name(h, q, sp)
     room = int64s(h, g.FACTS)[g.LONGEST] + 1
     if kind == g.STRING:
         hi = int32s(h, g.STRINGS)[g.STRING_COLUMNS * (q & 0xFFFFFFFF) + g.S_HI]
@@ -134,6 +136,17 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
     if kind == g.KEY and unnamed(h, look(h, sp)):
         return g.STRING, room
     return g.DEAD, 0
+
+
+@_jit
+def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
+    """The same for a key with patterns, as long as no name it can become was used before."""
+    tag, states, i = look(h, sp), int32s(h, g.KEY_STATES), g.KEY_COLUMNS * (q & 0xFFFFFFFF)
+    bits = int64s(h, g.BITS)
+    for name in range(states[i + g.K_LO], states[i + g.K_HI]):
+        if bits[g.SET_WORDS * sp + (name >> 6)] >> (name & 63) & 1:
+            return g.DEAD, 0
+    return q, int64s(h, g.FACTS)[g.SERIAL] << 32 | unnamed(h, tag)
 
 
 @_jit

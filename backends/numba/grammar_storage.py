@@ -28,6 +28,8 @@ class Storage:
         self.header = h = Header(g.PLACES)
         self.address = h.address
         self.facts = tries.facts.copy()
+        self.shared.constraints += 1
+        self.facts[g.SERIAL] = self.shared.constraints
         reach = int(self.facts[g.LONGEST])
         self.spare = g.NEW_NODES * (reach + 2)
         for place, array in tries.places.items():

@@ -19,7 +19,7 @@ from refimpl.grammar.masks import Vocabulary, is_plain
 from refimpl.grammar.regex import Regexes
 from refimpl.grammar.trie import Trie
 
-BLOCK = 128  # masks that are made room for at a time
+BLOCK = 512  # masks that are made room for at a time
 MAX_TEXTS, MAX_INSIDE = 50_000, 4096
 
 
@@ -92,6 +92,7 @@ class Shared:
     texts: TextTables = field(default_factory=TextTables)
     regexes: Regexes = field(default_factory=Regexes)
     inside: Inside = field(init=False)
+    constraints: int = 0  # how many have begun to share: a number for each
 
     def __post_init__(self) -> None:
         self.inside = Inside(self.words)
