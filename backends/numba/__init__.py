@@ -1,11 +1,12 @@
 """The CPU backend: kernels written in Python with vectors, compiled by Numba.
 
 A reading path, from the machine up: `simd` (vectors as values), `processor` (what differs between
-machines), `tile` (a few tokens at once), `kernels` (one file per family of weight formats),
-`activations` (what they are multiplied with), `matmul` and `repack` (whole matrices), `functions`
-and `rows` (what happens to a row), `kv` and `attention`, `atomics` and `pool` (threads), `step` (a
-whole forward pass), `sample` (its last token); then the Python around it: `compile`, `memory`,
-`formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops`, `backend`.
+machines), `tile` and `int_tile` (a few tokens at once), `kernels` (a file per family of formats),
+`activations` (what they are multiplied with), `matmul`, `repack` and `one_row` (whole matrices),
+`functions` and `rows` (what happens to a row), `kv` and `attention`, `atomics` and `pool`
+(threads), `step` (a whole forward pass), `sample` (its last token); then the Python around it:
+`compile`, `memory`, `formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops` and
+`backend`.
 """
 
 from typing import TYPE_CHECKING

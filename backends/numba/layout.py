@@ -13,7 +13,7 @@ GGUF's bits are only moved, so a matrix takes the same room as in the file (Q4_K
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
@@ -22,7 +22,6 @@ from numpy import ndarray
 from backends.numba.formats import FORMATS, Format, format_of
 from backends.numba.memory import forget, huge
 from backends.numba.processor import BYTE_OFFSET
-from backends.numba.repack import unit_tiles
 from refimpl.errors import UnsupportedError
 from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.formats.quants.dot import split_rows
@@ -66,12 +65,9 @@ class Matrix:
 
     def row(self, i: int) -> Float32[ndarray, " columns"]:
         """One row, dequantised."""
-        out, scratch = np.empty(self.columns, np.float32), np.empty(128, np.float32)
-        identity = units(self.format.columns).ctypes.data
-        self.format.row_reader()(
-            self.address, self.columns, i, out.ctypes.data, identity, scratch.ctypes.data
-        )
-        return out
+        out = np.empty(self.blocks * self.format.columns, np.float32)
+        self.format.row_reader()(self.address, self.columns, i, out.ctypes.data)
+        return out[: self.columns]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,12 +83,6 @@ class Joined:
     @property
     def ndim(self) -> int:
         return 2
-
-
-@cache
-def units(columns: int) -> Float32[ndarray, "columns 8"]:
-    tiles: ndarray = unit_tiles(columns)
-    return tiles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

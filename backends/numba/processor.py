@@ -1,6 +1,6 @@
 """The only file that knows what processor it runs on: its name for the dot product of bytes.
 
-Processors differ in one function, `dot4` (made in `tile`): the sum of four adjacent products of
+Processors differ in one function, `dot4` (made in `int_tile`): the sum of four adjacent products of
 bytes in each of 16 lanes, which is what quantised matrices are multiplied with.
 
     AVX-512 VNNI   vpdpbusd: unsigned times signed, added to 32 bits, one instruction

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from backends.numba.atomics import LINE
 from backends.numba.functions import ACTIVATIONS
-from backends.numba.layout import Joined, Matrix, units
+from backends.numba.layout import Joined, Matrix
 from backends.numba.records import LAYER, MODEL, fill_matrix
 from refimpl.model.config import Config, Rope
 from refimpl.model.forward import Model
@@ -190,7 +190,6 @@ def fill_model(program: Program, model: Model, act: str) -> None:
     head = top.get("output.weight", embedding)
     add_matrix(program, record["embedding"], embedding, None, act)
     add_matrix(program, record["output"], head, top.get("output.bias"), act)
-    record["identity"] = units(embedding.format.columns).ctypes.data
     record["read_row"] = embedding.format.row_reader().address
 
 

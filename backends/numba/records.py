@@ -70,7 +70,7 @@ each thread."""
 
 MODEL = struct(
     "layers n_layers dim heads kv_heads head_dim ffn vocab activation output_norm"
-    " identity read_row",
+    " read_row",
     embedding=MATRIX, output=MATRIX, eps=np.float64, embed_scale=np.float64,
     attn_scale=np.float64, attn_cap=np.float64, logit_cap=np.float64,
 )  # fmt: skip

@@ -37,7 +37,7 @@ from backends.numba.atomics import barrier, fetch_add, read
 from backends.numba.compile import entry, jit, jit_call
 from backends.numba.matmul import tile_width
 from backends.numba.records import layers_at, model_at, product_at, step_at
-from backends.numba.simd import floats, i64, load_int, store_floats
+from backends.numba.simd import i64, load_int
 
 F = np.float32
 
@@ -58,7 +58,7 @@ def caller(arity: int) -> Any:
     return call
 
 
-call_multiply, call_attend, call_read = caller(10), caller(4), caller(6)
+call_multiply, call_attend, call_read = caller(10), caller(4), caller(4)
 
 
 @entry(3)
@@ -101,13 +101,10 @@ def share(n: int, thread: int, threads: int) -> Any:
 @jit_call
 def embed(s: Any, m: Any, thread: int, threads: int) -> None:
     b = s.buffers
-    scratch = b.scratch + thread * b.scratch_bytes
     for t in range(*share(s.plan.n, thread, threads)):
         token = load_int(s.plan.tokens + 4 * t)
         x = b.x + t * b.dim_bytes
-        for i in range(0, b.dim_bytes, 64):
-            store_floats(x + i, floats(F(0.0)))
-        call_read(m.read_row, (m.embedding.data, m.dim, np.int64(token), x, m.identity, scratch))
+        call_read(m.read_row, (m.embedding.data, m.dim, np.int64(token), x))
         if m.embed_scale != 1.0:
             rows.scale_row(x, m.embed_scale, m.dim)
     barrier(s.barrier, threads)

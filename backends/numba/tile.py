@@ -23,8 +23,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from backends.numba.compile import jit
-from backends.numba.processor import DOT, DOT2, DOT_WIDE, ISA, PAIRS
-from backends.numba.simd import LANES, Bytes, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
+from backends.numba.processor import PAIRS
+from backends.numba.simd import LANES, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
 
 
 class Tile(types.Type):
@@ -41,6 +41,29 @@ class Tile(types.Type):
     def of(self, vec: Vec) -> "Tile":
         """A tile of another kind for the same tokens."""
         return Tile(self.tokens, vec)
+
+    # What kernels of exact products do with a tile; `one_row` does something else.
+
+    def begin(self, b: Any, old: Any) -> Any:
+        """An empty tile for the tokens (or the row) of `old`."""
+        return ir.Constant(self.ll, None)
+
+    def add_products(self, b: Any, tile: Any, weights: Any, address: Any) -> Any:
+        def token(t: int) -> Any:
+            x = number(b, address, t, f32)
+            return call(b, "llvm.fma.v16f32", Floats.ll, [weights, x, b.extract_value(tile, t)])
+
+        return each(b, self, token)
+
+    def add_scaled(self, b: Any, tile: Any, part: Any, scale: Any) -> Any:
+        def token(t: int) -> Any:
+            x, y = b.extract_value(part, t), b.extract_value(tile, t)
+            return call(b, "llvm.fma.v16f32", Floats.ll, [x, scale, y])
+
+        return each(b, self, token)
+
+    def add_tiles(self, b: Any, tile: Any, part: Any) -> Any:
+        return each(b, self, lambda t: b.fadd(*(b.extract_value(a, t) for a in (tile, part))))
 
 
 @register_model(Tile)
@@ -96,125 +119,9 @@ def floats_like(context: Any, tile: Any) -> Any:
     kind = tile.of(Floats)
 
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(kind.ll, None)
+        return kind.begin(b, args[0])
 
     return kind(tile), generate
-
-
-@intrinsic
-def ints_like(context: Any, tile: Any) -> Any:
-    """An empty tile of integers for the same tokens."""
-    kind = tile.of(Ints)
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(kind.ll, None)
-
-    return kind(tile), generate
-
-
-@intrinsic
-def start_at(context: Any, tile: Any, address: Any) -> Any:
-    """Where a sum of integers begins: at a number of each token."""
-    kind = tile.of(Ints)
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return each(b, kind, lambda t: number(b, args[1], t, i32))
-
-    return kind(tile, types.intp), generate
-
-
-@intrinsic
-def less_offset(context: Any, tile: Any, address: Any, bits: Any) -> Any:
-    """Where a sum begins whose weights are stored 2**bits too large: at -2**bits * sum(x).
-
-    The address holds -sum(x); shifting costs less than multiplying.
-    """
-    kind = tile.of(Ints)
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        shift = splat(b, b.trunc(args[2], i32), Ints.ll)
-        return each(b, kind, lambda t: b.shl(number(b, args[1], t, i32), shift))
-
-    return kind(tile, types.intp, types.intp), generate
-
-
-def byte_dot(ways: Any) -> Any:
-    @intrinsic
-    def function(context: Any, tile: Any, weights: Any, address: Any) -> Any:
-        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            def token(t: int) -> Any:
-                x = b.bitcast(number(b, args[2], t, i32), Bytes.ll)
-                return ways[ISA](b, b.extract_value(args[0], t), args[1], x)
-
-            return each(b, tile, token)
-
-        return tile(tile, Bytes, types.intp), generate
-
-    return function
-
-
-dot4 = byte_dot(DOT)
-"""tile[t] += four weights times the four bytes of token t, in each row; weights are below 128."""
-
-dot4_wide = byte_dot(DOT_WIDE)
-"""The same for weights of eight bits (stored with `BYTE_OFFSET`)."""
-
-
-@intrinsic
-def dot2(context: Any, tile: Any, pairs: Any, address: Any) -> Any:
-    """tile[t] += two products of 16-bit numbers: of each lane's halves with those of token t."""
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            x = number(b, args[2], t, i32)
-            return DOT2[ISA](b, b.extract_value(args[0], t), args[1], x)
-
-        return each(b, tile, token)
-
-    return tile(tile, Ints, types.intp), generate
-
-
-@intrinsic
-def add_scaled_ints(context: Any, tile: Any, sums: Any, scale: Any, address: Any) -> Any:
-    """tile[t] += sums[t] * (scale * scale of x[t]): from integers back to floats."""
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            both = b.fmul(args[2], number(b, args[3], t, f32))
-            value = b.sitofp(b.extract_value(args[1], t), Floats.ll)
-            return call(b, "llvm.fma.v16f32", Floats.ll, [value, both, b.extract_value(args[0], t)])
-
-        return each(b, tile, token)
-
-    return tile(tile, sums, Floats, types.intp), generate
-
-
-@intrinsic
-def weigh_ints(context: Any, tile: Any, sums: Any, scale: Any) -> Any:
-    """tile[t] += sums[t] * scale, all integers: the small scales inside a K block."""
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            product = b.mul(b.extract_value(args[1], t), args[2])
-            return b.add(b.extract_value(args[0], t), product)
-
-        return each(b, tile, token)
-
-    return tile(tile, sums, Ints), generate
-
-
-@intrinsic
-def weigh_numbers(context: Any, tile: Any, scale: Any, address: Any) -> Any:
-    """tile[t] += scale * x[t], all integers."""
-
-    def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            product = b.mul(args[1], number(b, args[2], t, i32))
-            return b.add(b.extract_value(args[0], t), product)
-
-        return each(b, tile, token)
-
-    return tile(tile, Ints, types.intp), generate
 
 
 @intrinsic
@@ -222,11 +129,7 @@ def add_products(context: Any, tile: Any, weights: Any, address: Any) -> Any:
     """tile[t] += weights * x[t], fused: one column of a matrix."""
 
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            x = number(b, args[2], t, f32)
-            return call(b, "llvm.fma.v16f32", Floats.ll, [args[1], x, b.extract_value(args[0], t)])
-
-        return each(b, tile, token)
+        return tile.add_products(b, *args)
 
     return tile(tile, Floats, types.intp), generate
 
@@ -263,7 +166,7 @@ def add_products_apart(context: Any, tile: Any, weights: Any, address: Any, stri
 @intrinsic
 def add_tiles(context: Any, tile: Any, other: Any) -> Any:
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return each(b, tile, lambda t: b.fadd(*(b.extract_value(a, t) for a in args)))
+        return tile.add_tiles(b, *args)
 
     return tile(tile, tile), generate
 
@@ -273,11 +176,7 @@ def add_scaled(context: Any, tile: Any, other: Any, scale: Any) -> Any:
     """tile[t] += other[t] * scale, fused."""
 
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        def token(t: int) -> Any:
-            x, y = b.extract_value(args[1], t), b.extract_value(args[0], t)
-            return call(b, "llvm.fma.v16f32", Floats.ll, [x, args[2], y])
-
-        return each(b, tile, token)
+        return tile.add_scaled(b, *args)
 
     return tile(tile, tile, Floats), generate
 

@@ -21,6 +21,7 @@ of a byte each, and the fourth is what is left over.
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.int_tile import add_scaled_ints, dot2, dot4, ints_like, start_at, weigh_ints
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.simd import (
     as_ints,
@@ -38,19 +39,7 @@ from backends.numba.simd import (
     store_short,
     to_floats,
 )  # fmt: skip
-from backends.numba.tile import (
-    add_products,
-    add_scaled,
-    add_scaled_ints,
-    ask_ahead,
-    dot2,
-    dot4,
-    floats_like,
-    ints_like,
-    start_at,
-    weigh_ints,
-    width,
-)  # fmt: skip
+from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 
 Q4_K_BYTES, Q6_K_BYTES = 32 + 32 + 128 + 128 + 2048, 16 * 210
 

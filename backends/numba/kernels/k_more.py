@@ -14,6 +14,7 @@ The 6-bit scales become bytes: Q3_K takes 3.6 % more than in the file, Q5_K 2.3 
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.int_tile import add_scaled_ints, dot4, ints_like, weigh_ints, weigh_numbers
 from backends.numba.kernels.k import add_four_scaled, add_minima, six_bits
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.simd import (
@@ -32,17 +33,7 @@ from backends.numba.simd import (
     store_short,
     to_floats,
 )  # fmt: skip
-from backends.numba.tile import (
-    add_scaled,
-    add_scaled_ints,
-    ask_ahead,
-    dot4,
-    floats_like,
-    ints_like,
-    weigh_ints,
-    weigh_numbers,
-    width,
-)  # fmt: skip
+from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 
 Q2_K_BYTES, Q3_K_BYTES, Q5_K_BYTES = 16 * 84, 32 + 256 + 512 + 1024, 320 + 512 + 2048
 

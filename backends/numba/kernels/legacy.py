@@ -15,6 +15,7 @@ offset * sum(x), which is where the sum begins (`less_offset`).
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.int_tile import add_scaled_ints, dot4, dot4_wide, ints_like, less_offset
 from backends.numba.processor import BYTE_OFFSET
 from backends.numba.simd import (
     as_ints,
@@ -26,18 +27,7 @@ from backends.numba.simd import (
     store_short,
     to_floats,
 )
-from backends.numba.tile import (
-    add_products,
-    add_scaled,
-    add_scaled_ints,
-    ask_ahead,
-    dot4,
-    dot4_wide,
-    floats_like,
-    ints_like,
-    less_offset,
-    width,
-)  # fmt: skip
+from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 
 Q8_0_BYTES, Q4_0_BYTES = 16 * 34, 16 * 18
 FLIP = 0x80808080 if BYTE_OFFSET else 0

@@ -13,6 +13,7 @@ The fifth bits of 32 columns and 16 rows are 64 bytes: bit j of byte p of a row 
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.int_tile import add_scaled_ints, dot4, ints_like, less_offset, weigh_numbers
 from backends.numba.kernels.k import add_four_scaled
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.simd import (
@@ -27,17 +28,7 @@ from backends.numba.simd import (
     store_int,
     store_short,
 )  # fmt: skip
-from backends.numba.tile import (
-    add_scaled,
-    add_scaled_ints,
-    ask_ahead,
-    dot4,
-    floats_like,
-    ints_like,
-    less_offset,
-    weigh_numbers,
-    width,
-)  # fmt: skip
+from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 
 Q4_1_BYTES, Q5_0_BYTES, Q5_1_BYTES = 16 * 20, 16 * 22, 16 * 24
 

@@ -10,20 +10,16 @@ Layout of 16 rows and 32 columns: 2 x 16 scales, 2 x 16 minima (float32), then 8
 from typing import Any
 
 from backends.numba.compile import jit
-from backends.numba.processor import BYTE_OFFSET
-from backends.numba.simd import as_ints, floats, ints, load_bytes, load_floats, to_floats
-from backends.numba.tile import (
-    add_products,
-    add_scaled,
+from backends.numba.int_tile import (
     add_scaled_ints,
-    ask_ahead,
     dot4_wide,
-    floats_like,
     ints_like,
     less_offset,
     weigh_numbers,
-    width,
 )  # fmt: skip
+from backends.numba.processor import BYTE_OFFSET
+from backends.numba.simd import as_ints, floats, ints, load_bytes, load_floats, to_floats
+from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 
 BLOCK_BYTES = 256 + 512
 

@@ -9,6 +9,7 @@ One instruction (`look_up`) turns 64 nibbles into 64 values, which then are like
 from typing import Any
 
 from backends.numba.compile import jit
+from backends.numba.int_tile import add_scaled_ints, dot4_wide, ints_like, less_offset
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.processor import BYTE_OFFSET, constant_table, look_up
 from backends.numba.simd import (
@@ -25,16 +26,7 @@ from backends.numba.simd import (
     store_short,
     where_less,
 )
-from backends.numba.tile import (
-    add_scaled,
-    add_scaled_ints,
-    ask_ahead,
-    dot4_wide,
-    floats_like,
-    ints_like,
-    less_offset,
-    width,
-)  # fmt: skip
+from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 from refimpl.formats.quants.iq4_values import VALUES
 from refimpl.formats.quants.mx_values import E2M1_DOUBLED
 

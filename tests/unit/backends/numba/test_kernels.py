@@ -40,6 +40,13 @@ def test_rows_read_back_are_the_dequantised_rows(kind):
     assert np.array_equal(read, np.asarray(weights[rows], np.float32))
 
 
+@pytest.mark.parametrize("columns", [1, 31, 33, 100])
+def test_rows_of_any_length_are_read_back(columns):
+    weights = np.random.default_rng(columns).standard_normal((20, columns)).astype(np.float32)
+    read = backend().ops.embed(backend().weight(weights), np.array([19, 0]))
+    assert np.array_equal(read, weights[[19, 0]])
+
+
 @pytest.mark.parametrize("rows", [1, 15, 17, 33])
 @pytest.mark.parametrize("columns", [1, 31, 33, 100])
 def test_any_shape_of_plain_weights(rows, columns):
