@@ -7,10 +7,11 @@ decoding 4 and 16 sequences at once; how fast this machine reads memory in the s
 model; the embedded model's first token; memory and load time; decoding beside a busy process.
 
 Both engines run the whole model, attention and the choice of the best token included, on the same
-file: activations quantised (act="q8"), keys and values in float16, llama.cpp at its defaults.  They
-take turns, so a slow moment of the machine hits both.  A ratio is that of the medians.  With every
-turn of a decode the memory is read once by a loop that does nothing else: the share beside a row is
-the speed at which decoding read the weights, of that.  llama.cpp's
+file: llama.cpp at its defaults, and here activations as it has them (act="half": quantised for
+quantised weights, rounded for float16 and bfloat16 ones) and keys and values in float16.  They take
+turns, so a slow moment of the machine hits both.  A ratio is that of the medians.  With every turn
+of a decode the memory is read once by a loop that does nothing else: the share beside a row is the
+speed at which decoding read the weights, of that.  llama.cpp's
 prefill is given both its layouts (`repack`) and the better one counts.
 
 Needs llama-cpp-python built for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON).

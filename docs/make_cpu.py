@@ -23,8 +23,10 @@ the same under every schedule, and is compared with the reference by `refimpl co
 numba`.
 
 Compiled code is kept in the user's cache directory; `refimpl warmup` fills it in advance. `--act
-q8` quantises activations as llama.cpp does, `--cache-type float16` (or q8_0) halves the cache,
-`--threads` says how many cores; by default all this process may use.
+half` computes as llama.cpp does: activations are quantised before they meet quantised weights, and
+rounded to the type of float16 and bfloat16 weights; `--act q8` does only the first. `--cache-type
+float16` (or q8_0) halves the cache, `--threads` says how many cores; by default all this process
+may use.
 
 ## The ladder
 
@@ -48,7 +50,10 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
    limit. Every token sees the same operations in the same order, so its bits do not depend on its
    neighbours.
 4. **Products of bytes** ([activations](../backends/numba/activations.py)). With activations
-   quantised as well, four products and their sum are one instruction.
+   quantised as well, four products and their sum are one instruction. For bfloat16 there is one of
+   two products ([floats](../backends/numba/kernels/floats.py)), where activations are bfloat16 too
+   (`--act half`): twice as fast as widening. For float16 there is none on most processors:
+   its prefill is float32's, and runs at nearly all that the multipliers can do.
 5. **Bits where they are needed** ([k](../backends/numba/kernels/k.py)). A row's bytes may be moved
    once, at load. Q6_K keeps its six bits in two places; put together, three bytes for four
    weights, they are read in one run and four vectors of them unpacked in nine instructions.
@@ -104,8 +109,9 @@ def bench(path: Path) -> str:
                 rows.append([f"{model}, {name}", *speeds, f"{share:.0%}" if share else ""])
     text = (
         "Tokens per second, both engines taking turns in one process (`python bench/cpu.py`);\n"
-        "random weights, activations quantised, keys and values in float16. Memory: how fast the\n"
-        "weights went by, of what a loop reads that does nothing else.\n\n"
+        "random weights, activations as llama.cpp has them (`--act half`), keys and values in\n"
+        "float16. Memory: how fast the weights went by, of what a loop reads that does nothing\n"
+        "else.\n\n"
     )
     speeds_table = table(["", "here", "llama.cpp", "ratio", "memory"], rows)
     return text + speeds_table + "\n\n" + table(["", "here", "llama.cpp"], around(result))

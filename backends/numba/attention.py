@@ -61,6 +61,8 @@ STRETCH = 512
 ROW = 4 * STRETCH
 """Bytes of a row of scores."""
 LOWEST, HIDDEN = F(-3e38), F(-np.inf)
+AHEAD = 32
+"""Positions between a page and the one that is asked for from memory meanwhile."""
 
 
 def scratch_bytes(width: int) -> int:
@@ -223,7 +225,7 @@ def find_page(
     size = plan.block_size
     if size % 16 == 0:
         slot = slot_of(table, size, position)
-        ahead = slot_of(table, size, min(position + 16, last))
+        ahead = slot_of(table, size, min(position + AHEAD, last))
         following = pages + (ahead // 16 * model.kv_heads + head) * cache.page_bytes
         for line in range(0, cache.page_bytes, 64):
             prefetch(following + line)

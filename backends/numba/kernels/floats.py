@@ -90,7 +90,8 @@ def dot_bf16(tile: Any, w: int, blocks: int, x: int, scales: int, sums: int) -> 
     for _ in range(blocks):
         part = floats_like(tile)
         for k in range(16):
-            prefetch_for(tile, w + 64 * k)
+            if width(tile) > 4:  # with fewer tokens memory is what it waits for, not sums
+                prefetch_for(tile, w + 64 * k)
             part = add_pairs(part, load_ints(w + 64 * k), x + step * k)
         tile = add_tiles(tile, part)
         w += 1024

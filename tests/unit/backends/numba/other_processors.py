@@ -37,8 +37,8 @@ def arm_assembly() -> dict[str, str]:
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")
     machine = target.create_target_machine(cpu="neoverse-n1", opt=3)
     found = {}
-    for name in ("Q8_0", "Q4_0"):
-        kernel = FORMATS[name].multiplier("q8")
+    for name in ("Q8_0", "Q4_0", "BF16"):
+        kernel = FORMATS[name].multiplier("half")
         assert kernel.address
         text = re.sub(r"^target .*$", "", kernel._keep.inspect_llvm(), flags=re.M)
         text = re.sub(r'"(target-cpu|target-features)"="[^"]*"', "", text)

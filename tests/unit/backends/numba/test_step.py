@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("numba")
 
+from ml_dtypes import bfloat16
+
 from backends.numba import make_backend
 from refimpl.backend import ReferenceBackend
 from refimpl.errors import InputError
@@ -55,6 +57,23 @@ def test_fused_equals_composed(family):
     plan = one_sequence(TOKENS)
     composed = replace(loaded(family), runtime=None)
     assert np.array_equal(logits(loaded(family), [plan]), logits(composed, [plan]))
+
+
+def test_weights_of_three_types_read_activations_of_their_own():
+    """In one layer, with act="half": float32 ones as they are, rounded to float16, to bfloat16."""
+    model, numba = random_model("llama", 0), backend("half")
+    kinds = {"attn_k.weight": np.float16, "attn_v.weight": bfloat16, "ffn_down.weight": bfloat16}
+    mixed = [
+        {n: t.astype(kinds.get(n, t.dtype)) for n, t in layer.items()} for layer in model.layers
+    ]
+    narrow, plan = numba.load(replace(model, layers=tuple(mixed))), one_sequence(TOKENS)
+    fused = logits(narrow, [plan], numba=numba)
+    assert np.array_equal(fused, logits(replace(narrow, runtime=None), [plan], numba=numba))
+    exact = make_backend(act="none")
+    other = exact.load(replace(model, layers=tuple(mixed)))
+    assert not np.array_equal(fused, logits(other, [plan], numba=exact))  # it is a mode of its own
+    halves = [one_sequence(TOKENS[:7]), one_sequence(TOKENS[7:], start=7)]
+    assert np.array_equal(fused, logits(narrow, halves, numba=numba))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "qwen3moe"])
