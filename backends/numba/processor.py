@@ -14,7 +14,7 @@ Two more differ in speed only: `dot2`, the same for two numbers of 16 bits, and 
 turns 64 nibbles into bytes by a table.  All give the same integers everywhere, so the same weights
 and activations give the same bits on any processor.
 
-`PAIRS` adds two products of bfloat16 in each lane.  Processors with avx512_bf16 do it in
+`DOT_BF16` adds two products of bfloat16 in each lane.  Processors with avx512_bf16 do it in
 one instruction, others widen; the roundings are the same, but only the instruction takes subnormal
 numbers for zeros (`refimpl.ops.half.flushed`).
 
@@ -226,7 +226,7 @@ def pairs_generic(b: Any, total: Any, x: Any, y: Any) -> Any:
     return total
 
 
-PAIRS = pairs_bf16 if "avx512bf16" in features() else pairs_generic
+DOT_BF16 = pairs_bf16 if "avx512bf16" in features() else pairs_generic
 
 
 # --- a table of sixteen bytes ---

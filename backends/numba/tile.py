@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from backends.numba.compile import jit
-from backends.numba.processor import PAIRS
+from backends.numba.processor import DOT_BF16
 from backends.numba.simd import LANES, Floats, Ints, Vec, at, call, f32, i8, i32, i64, splat
 
 
@@ -140,7 +140,7 @@ def add_pairs(context: Any, tile: Any, weights: Any, address: Any) -> Any:
 
     def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
         def token(t: int) -> Any:
-            return PAIRS(b, b.extract_value(args[0], t), args[1], number(b, args[2], t, i32))
+            return DOT_BF16(b, b.extract_value(args[0], t), args[1], number(b, args[2], t, i32))
 
         return each(b, tile, token)
 
