@@ -22,7 +22,7 @@ from backends.numba.ops import Operations, f32
 from backends.numba.paged import attend
 from backends.numba.pool import Pool
 from backends.numba.program import compile_model
-from backends.numba.runtime import Runtime, check_places, check_plan, unfolded
+from backends.numba.runtime import Runtime, check_decoding, check_places, check_plan, unfolded
 from backends.numba.warmup import warm_up
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
 from refimpl.errors import RefimplError
@@ -154,6 +154,7 @@ class NumbaBackend(Composed):
         runtime = getattr(model, "runtime", None)
         if runtime is None:
             return super().decode_greedily(model, plan, cache, n, vocab_size)
+        check_decoding(plan, n, vocab_size, model.config.vocab_size)
         check_plan(plan, plan.tokens, model.config.vocab_size, cache, n_steps=n)
         return np.asarray(runtime.decode_greedily(plan, cache, n, vocab_size))
 

@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numpy import ndarray
 
+from backends.numba.ahead import greedy_steps
 from backends.numba.attention import scratch_bytes
 from backends.numba.cache import Cache
 from backends.numba.memory import huge
 from backends.numba.pool import Pool
 from backends.numba.program import Program
 from backends.numba.records import BUFFERS, PLAN, STEP
-from backends.numba.step import greedy_steps, step
+from backends.numba.step import step
 from refimpl.errors import InputError
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
@@ -106,6 +107,14 @@ def check_plan(
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
         raise InputError(f"token ids must lie in 0 .. {vocab_size - 1}")
     check_places(plan, cache, n_steps=n_steps)
+
+
+def check_decoding(plan: Plan, n: int, vocab_size: int, most: int) -> None:
+    """What `decode_greedily` asks for beyond a sound plan."""
+    if n < 1 or not 1 <= vocab_size <= most:
+        raise InputError(f"give one step or more, and a vocabulary of 1 .. {most} tokens")
+    if plan.tree_parents is not None or not np.array_equal(plan.rows, plan.seq_starts[1:] - 1):
+        raise InputError("to go on from a plan, its rows must be the last token of each sequence")
 
 
 def check_places(plan: Plan, cache: Cache, *, n_steps: int = 1) -> None:

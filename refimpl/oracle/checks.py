@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from refimpl.backend import Backend
 from refimpl.errors import InputError
 from refimpl.oracle import (
+    ahead,
     choices,
     floor,
     layouts,
@@ -130,6 +131,26 @@ def schedule_checks() -> Iterator[Check]:
             measure=schedules.invariant,
             cost=2,
         )
+    yield Check(
+        name="decode_greedily",
+        level="L1",
+        arguments=st.fixed_dictionaries(
+            {
+                "model": MODELS,
+                "texts": st.lists(
+                    st.lists(st.integers(0, layouts.VOCAB - 1), min_size=1, max_size=6),
+                    min_size=1,
+                    max_size=4,
+                ),
+                "n": st.integers(1, 5),
+                "block_size": strategies_plans.BLOCK_SIZES,
+                "vocab_size": st.integers(1, layouts.VOCAB),
+                "seed": strategies.SEEDS,
+            }
+        ),
+        measure=ahead.decodes,
+        cost=2,
+    )
 
 
 def step_checks() -> Iterator[Check]:

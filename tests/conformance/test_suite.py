@@ -12,7 +12,16 @@ from refimpl.ops.reference import Reference
 from refimpl.oracle import checks, conform, strategies
 from tests.conformance.plain32 import make_backend
 
-WHOLE = ("L0/*", "any_plan", "scheduler", "paged_attention", "choose", "L3/*", "L4/*")
+WHOLE = (
+    "L0/*",
+    "any_plan",
+    "scheduler",
+    "decode_greedily",
+    "paged_attention",
+    "choose",
+    "L3/*",
+    "L4/*",
+)
 DRAFTS = ("draft_trees", "paged_drafts")
 ONE_OF_EACH = ("linear[Q4_K]", "linear[float32]", "embed[Q8_0]", *strategies.OPERATIONS)
 

@@ -197,6 +197,22 @@ ENGINE = [
         "tests/meta/extras.py::a_drafted_token_has_the_models_law",
     ),
     Mutant(
+        "a_greedy_step_stores_over_the_last_token",
+        "speculation",
+        "refimpl/kv/plan.py",
+        "* np.int32(self.block_size) + self.context_lens % self.block_size",
+        "* np.int32(self.block_size) + (self.context_lens - 1) % self.block_size",
+        "tests/unit/engine/test_speculative.py::test_the_target_as_its_own_draft_is_always_right",
+    ),
+    Mutant(
+        "a_chain_is_verified_a_row_early",
+        "speculation",
+        DRAW,
+        "sure(at_once[node + 1])",
+        "sure(at_once[max(node, 0)])",
+        "tests/unit/engine/test_speculative.py::test_the_target_as_its_own_draft_is_always_right",
+    ),
+    Mutant(
         "the_choice_before_the_node_decides",
         "speculation",
         VERIFY,

@@ -497,3 +497,29 @@ def test_the_command_counts_and_compares():
     assert rows["plain"]["tokens_per_step"] == 1.0 == rows["plain"]["speed_up"]
     assert rows["draft model, 2"]["n_steps"] < rows["plain"]["n_steps"]
     assert all(row["is_same_text"] for row in rows.values())
+
+
+def test_a_draft_model_that_fails_for_one_request_guesses_for_the_others():
+    class Cursed(ReferenceBackend):
+        def forward(self, model, plan, *rest, **more):
+            if 11 in plan.tokens:
+                raise MemoryError("out of device memory")
+            return super().forward(model, plan, *rest, **more)
+
+    model = random_model("llama", seed=0)
+    alone, both = (DraftModel(model, Cursed(), n_blocks=20) for _ in range(2))
+    [wanted] = alone.propose([Ask(running(PROMPT), 3)])
+    [failed, fine] = both.propose([Ask(running([11, 3]), 3), Ask(running(PROMPT), 3)])
+    assert failed is None and fine.tokens == wanted.tokens and len(fine) == 3
+
+
+def test_a_small_pool_makes_short_guesses_for_all():
+    """As many at once as there is room for, and what is short of blocks is no error."""
+    model = random_model("llama", seed=0)
+    drafter = DraftModel(model, ReferenceBackend(), n_blocks=4, block_size=2)
+    drafts = drafter.propose([Ask(running([1, 2, 3]), 6), Ask(running([4]), 6)])
+    plenty = DraftModel(model, ReferenceBackend(), n_blocks=40, block_size=2)
+    whole = plenty.propose([Ask(running([1, 2, 3]), 6), Ask(running([4]), 6)])
+    assert [len(draft) for draft in whole] == [6, 6]
+    for draft, full in zip(drafts, whole, strict=True):
+        assert 1 <= len(draft) < 6 and draft.tokens == full.tokens[: len(draft)]

@@ -1,7 +1,8 @@
 """The fused step equals its composition, and the reference within the noise of float32."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ pytest.importorskip("numba")
 from ml_dtypes import bfloat16
 
 from backends.numba import make_backend
-from refimpl.backend import ReferenceBackend
+from refimpl.backend import ReferenceBackend, greedy_steps
 from refimpl.errors import InputError
 from refimpl.kv.plan import Plan
+from refimpl.oracle.ahead import with_room
 from refimpl.oracle.models import EXTRAS, random_model
 from tests.laws.engines import shapes_unchecked
 from tests.unit.backends.numba.specimens import backend, one_sequence
@@ -175,3 +177,32 @@ def test_a_plan_that_points_elsewhere_is_refused():
     ):
         with pytest.raises((InputError, IndexError)):
             numba.forward(model, bad, cache)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
+def test_steps_in_one_call_are_the_steps_one_by_one(family, threads):
+    numba, model = backend(threads=threads), loaded(family)
+    plan, n_blocks = with_room([[3, 17, 5], [30], TOKENS], 7, 4, Random(0))
+    chosen = [
+        decode(model, plan, numba.new_cache(model.config, n_blocks=n_blocks, block_size=4), 7, 40)
+        for decode in (numba.decode_greedily, partial(greedy_steps, numba))
+    ]
+    assert chosen[0].tolist() == chosen[1].tolist() and len(set(chosen[0].ravel())) > 2
+
+
+def test_steps_that_lead_out_of_the_table_are_refused():
+    numba, model = backend(), loaded("llama")
+    plan, n_blocks = with_room([[3, 17, 5]], 1, 4, Random(0))
+    cache = numba.new_cache(model.config, n_blocks=n_blocks, block_size=4)
+    assert numba.decode_greedily(model, plan, cache, 2, 40).shape == (1, 2)
+    for bad, n, vocab_size in (
+        (plan, 3, 40),
+        (plan, 0, 40),
+        (plan, 1, 41),
+        (plan, 1, 0),
+        (replace(plan, rows=np.int32([0, 2])), 1, 40),
+        (replace(plan, tree_parents=np.int32([-1, 0, 0])), 1, 40),
+    ):
+        with pytest.raises(InputError):
+            numba.decode_greedily(model, bad, cache, n, vocab_size)
