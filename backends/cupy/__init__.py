@@ -3,9 +3,10 @@
 from typing import Any
 
 from refimpl.errors import UnsupportedError
+from refimpl.ops.reference import Act
 
 
-def make_backend(*, act: str = "none", cache: str = "float32", threads: int | None = None) -> Any:
+def make_backend(*, act: Act = "none", cache: str = "float32", threads: int | None = None) -> Any:
     """The backend, or one line on what it lacks.  (`threads` is the CPU backends' matter.)"""
     try:
         import cupy
