@@ -16,6 +16,9 @@ from backends.cupy.cache import CACHES
 from backends.cupy.launch import SPLIT, Launcher
 from refimpl.kv.plan import Plan
 
+FEW_SPLITS = 528
+"""Up to so many splits of all sequences and heads: then a split has eight warps."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shape:
@@ -148,6 +151,33 @@ class Attention:
                 cap,
                 shared=4 * s.dim,
             )
+        elif b.decode and s.group <= 8 and b.splits * s.kv_heads * b.sequences <= FEW_SPLITS:
+            one = {"ONE_SPLIT": None} if b.splits == 1 else {}
+            self.launcher.run(
+                self.launcher.kernels("attend_few", **tensor_cores, **one),
+                (b.splits, s.kv_heads, b.sequences),
+                256,
+                out if one else self.parts,
+                self.tops,
+                q,
+                keys,
+                values,
+                b.tables,
+                b.context_lens,
+                b.seq_starts,
+                sinks,
+                width,
+                b.table_block,
+                s.block_size,
+                s.group,
+                b.splits,
+                window,
+                float(scale),
+                cap,
+                shared=SPLIT * (2 * s.dim + 16),
+            )
+            if not one:
+                self.combine(out, sinks, window)
         elif b.decode:
             tiles = -(-s.group // 8)
             self.launcher.run(
@@ -171,20 +201,7 @@ class Attention:
                 float(scale),
                 cap,
             )
-            self.launcher.run(
-                self.launcher.kernels("attend_combine", SPLIT=SPLIT),
-                (s.heads, b.sequences),
-                s.dim,
-                out,
-                self.parts,
-                self.tops,
-                b.context_lens,
-                b.seq_starts,
-                sinks,
-                s.dim,
-                b.splits,
-                window,
-            )
+            self.combine(out, sinks, window)
         else:
             tiles = walk_tiles(s.dim)
             self.launcher.run(
@@ -209,6 +226,23 @@ class Attention:
                 float(scale),
                 cap,
             )
+
+    def combine(self, out: Any, sinks: Any, window: int) -> None:
+        s, b = self.shape, self.batch
+        self.launcher.run(
+            self.launcher.kernels("attend_combine", SPLIT=SPLIT),
+            (s.heads, b.sequences),
+            s.dim,
+            out,
+            self.parts,
+            self.tops,
+            b.context_lens,
+            b.seq_starts,
+            sinks,
+            s.dim,
+            b.splits,
+            window,
+        )
 
 
 def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy.compile import Kernels
+from backends.cupy.compile import Kernels, capability
+from backends.cupy.driver import launch_early
+from backends.cupy.occupancy import multiprocessors, resident, spread
 from backends.cupy.tiles import FORMATS, Tiles
 
 SPLIT = 256
 """Keys of a split: the fixed length that makes attention the same in any batch."""
 ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 KINDS = {"F32": 0, "Q8_0": 1, "Q8_K": 2, "F16": 3, "BF16": 4}
+HALVES = {"F16": '"f16"', "BF16": '"bf16"'}  # as PTX names them
 FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))
 FEW_HALF = ((8, 1, 1, 4), (16, 1, 2, 2), (32, 1, 4, 2), (64, 2, 8, 1))
 """Up to so many tokens: row and token tiles of a block, and blocks that a warp asks for ahead."""
@@ -37,7 +40,21 @@ TILE_BYTES: Mapping[str, tuple[int, int]] = {
 }
 """Bytes of a tile, and of the scales that a whole stage shares."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
+MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
+HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
+HOPPER_THREADS = 384  # a warp that copies, three that are there for its registers, eight that work
+
+
+def current_stream() -> int:
+    import cupy
+
+    return int(cupy.cuda.get_current_stream().ptr)
+
+
+def for_hopper(tokens: int, blocks: int) -> bool:
+    """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
+    return tokens > MOST_FEW and blocks % GROUP == 0 and capability() == 90
 
 
 def c_type(x: Any) -> Any:
@@ -78,9 +95,14 @@ class Launcher:
     def run(
         self, function: Any, grid: tuple[int, ...], threads: int, *args: Any, shared: int = 0
     ) -> None:
-        if shared > 40 * 1024:
-            function.max_dynamic_shared_size_bytes = shared
-        function(grid, (threads,), tuple(c_type(a) for a in args), shared_mem=shared)
+        if shared > 30 * 1024:
+            function.kernel.max_dynamic_shared_size_bytes = shared
+        values = tuple(c_type(a) for a in args)
+        if function.waits:
+            stream = current_stream()
+            launch_early(function.kernel.kernel.ptr, grid, threads, shared, stream, values)
+        else:
+            function.kernel(grid, (threads,), values, shared_mem=shared)
 
     # Linear maps
 
@@ -113,6 +135,8 @@ class Launcher:
     ) -> None:
         """x [tokens, columns] (with an activation [tokens, 2 * columns]) as `into.kind`."""
         defines: dict[str, Any] = {"KIND": KINDS[into.kind]}
+        if into.kind in ("F16", "BF16") and for_hopper(into.tokens, columns // 32):
+            defines["HOPPER"] = None
         if norm is not None:
             defines["NORM"] = None
         if activation is not None:
@@ -160,9 +184,21 @@ class Launcher:
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
+        if for_hopper(x.tokens, w.blocks):
+            tile, once = TILE_BYTES[w.format]
+            of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
+            stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
+            kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format])
+            self.run_hopper(kernel, x.tokens, WIDE, w.rows, 4 * stage, *args)
+            return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
+            return
+        if x.tokens == 1:
+            kernel = self.kernels("linear_q8_one", FORMAT=FORMATS[w.format])
+            blocks = resident(kernel.kernel, 256, -(-w.rows // 16), MOST_ROW_TILES)
+            self.run(kernel, (blocks,), 256, *args)
             return
         _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
         if tiles == 1 and w.rows <= FEW_ROWS:
@@ -172,17 +208,23 @@ class Launcher:
             FORMAT=FORMATS[w.format],
             ROW_TILES=rows,
             TOKEN_TILES=tiles,
-            ONE_TOKEN=int(x.tokens == 1),
             AHEAD=ahead,
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(kernel, grid, 256, *args)
+        self.run(
+            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
+        )
 
     def linear_half(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, w.planes.low, x.packed, *shape, x.padded)
         mma = "mma_f16" if w.format == "F16" else "mma_bf16"
+        if for_hopper(x.tokens, w.blocks):
+            kernel = self.kernels("linear_half_hopper", HALF_TYPE=HALVES[x.kind])
+            stage = 2 * (WIDE + HOPPER_TOKENS) * 64
+            self.run_hopper(kernel, x.tokens, HOPPER_TOKENS, w.rows, 5 * stage, *args)
+            return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_half_wide", MMA=mma)
             grid = (-(-x.tokens // WIDE), -(-w.rows // WIDE))
@@ -195,7 +237,17 @@ class Launcher:
             "linear_half", MMA=mma, ROW_TILES=rows, TOKEN_TILES=tiles, AHEAD=ahead
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(kernel, grid, 256, *args)
+        self.run(
+            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
+        )
+
+    def run_hopper(
+        self, kernel: Any, tokens: int, per_block: int, rows: int, shared: int, *args: Any
+    ) -> None:
+        """One block on each multiprocessor, which walks over pieces of the result."""
+        pieces = -(-tokens // per_block) * -(-rows // WIDE)
+        grid = (min(pieces, multiprocessors()),)
+        self.run(kernel, grid, HOPPER_THREADS, *args, shared=shared)
 
     def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
         kernel = self.kernels("embed", FORMAT=FORMATS[w.format])

@@ -11,6 +11,7 @@ separate ones do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import cupy
@@ -108,6 +109,17 @@ def unjoin(whole: Tiles, rows: Sequence[int]) -> list[Tiles]:
 
 def fuse_linear(layer: dict[str, Any], names: Sequence[str]) -> Linear:
     """The named matrices; those that can be are joined, and the layer's own become views."""
+    made = []
+    for _, neighbours in groupby(names, key=lambda name: layer[f"{name}.weight"].format):
+        made.append(fuse_alike(layer, list(neighbours)))
+    return Linear(
+        parts=tuple(part for one in made for part in one.parts),
+        biases=tuple(bias for one in made for bias in one.biases),
+    )
+
+
+def fuse_alike(layer: dict[str, Any], names: Sequence[str]) -> Linear:
+    """The same of matrices in one format."""
     parts = [layer[f"{name}.weight"] for name in names]
     biases = [layer.get(f"{name}.bias") for name in names]
     whole = join(parts) if len(parts) > 1 else None

@@ -48,11 +48,18 @@ __device__ __forceinline__ void store(float x[4], int i, int t, int padded, void
     return;
 #elif KIND == KIND_F16 || KIND == KIND_BF16
     int k = 4 * i;
-    u16* to = (u16*)packed + ((long long)(k / 32) * padded + t) * 32 + tile_order(k % 32);
 #if KIND == KIND_F16
-    *(uint2*)to = make_uint2(pair_f16(x[0], x[1]), pair_f16(x[2], x[3]));
+    u32 first = pair_f16(x[0], x[1]), second = pair_f16(x[2], x[3]);
 #else
-    *(uint2*)to = make_uint2(pair_bf16(x[0], x[1]), pair_bf16(x[2], x[3]));
+    u32 first = pair_bf16(x[0], x[1]), second = pair_bf16(x[2], x[3]);
+#endif
+#ifdef HOPPER  // 8 tokens by 8 products after one another (wgmma.cuh)
+    u32* to = (u32*)packed + ((long long)(k / 32) * padded + t / 8 * 8) * 16;
+    to += (k >> 4 & 1) * 64 + t % 8 * 4 + (k >> 2 & 3);
+    to[0] = first, to[32] = second;
+#else
+    u16* to = (u16*)packed + ((long long)(k / 32) * padded + t) * 32 + tile_order(k % 32);
+    *(uint2*)to = make_uint2(first, second);
 #endif
 #else
     int q[4], k = 4 * i;
@@ -105,11 +112,12 @@ __device__ __forceinline__ void store(float x[4], int i, int t, int padded, void
 }
 
 // columns is a multiple of 32 (of 256 for Q8_K); blockDim.x a multiple of 64.
-extern "C" __global__ void prepare(const float* __restrict__ x, const float* __restrict__ weight,
-                                   float eps, float* __restrict__ plain, void* __restrict__ packed,
-                                   float* __restrict__ dx, float2* __restrict__ sums, int columns,
+extern "C" __global__ void prepare(const float* x, const float* __restrict__ weight, float eps,
+                                   float* plain, void* packed, float* dx, float2* sums, int columns,
                                    int padded) {
     int t = blockIdx.x;
+    wait_for_previous();
+    let_next_begin();
 #ifdef NORM
     const float4* row = (const float4*)(x + (long long)t * columns);
     float squares = 0;
