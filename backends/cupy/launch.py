@@ -41,6 +41,7 @@ TILE_BYTES: Mapping[str, tuple[int, int]] = {
 """Bytes of a tile, and of the scales that a whole stage shares."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
 MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
+MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each of its blocks prepares
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # a warp that copies, three that are there for its registers, eight that work
@@ -55,6 +56,12 @@ def current_stream() -> int:
 def for_hopper(tokens: int, blocks: int) -> bool:
     """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
     return tokens > MOST_FEW and blocks % GROUP == 0 and capability() == 90
+
+
+def prepares_itself(w: Tiles, kind: str, tokens: int) -> bool:
+    """Does linear_q8_one.cu take this token as it is?"""
+    few = tokens == 1 and w.blocks <= MOST_OWN_BLOCKS and w.blocks % 8 == 0
+    return few and kind in ("Q8_0", "Q8_K")
 
 
 def c_type(x: Any) -> Any:
@@ -144,7 +151,7 @@ class Launcher:
         if into.kind == "F32":
             plain = into.packed
         quarter = columns // 4
-        threads = min(1024, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
+        threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         grid = (into.tokens, 1 if norm is not None else -(-quarter // threads))
         self.run(
             self.kernels("prepare", **defines),
@@ -160,6 +167,21 @@ class Launcher:
             columns,
             into.padded,
         )
+
+    def linear_row(
+        self, y: Any, x: Any, w: Tiles, kind: str, norm: Any, eps: float, bias: Any, residual: Any
+    ) -> None:
+        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing."""
+        defines: dict[str, Any] = {"FORMAT": FORMATS[w.format], "KIND": KINDS[kind]}
+        if norm is not None:
+            defines["NORM"] = None
+        planes = (y, bias, residual, *w.planes)
+        self.run_one(defines, w, *planes, x, norm, float(eps), shared=(w.blocks + 8) * 44)
+
+    def run_one(self, defines: dict[str, Any], w: Tiles, *args: Any, shared: int = 0) -> None:
+        kernel = self.kernels("linear_q8_one", **defines)
+        blocks = resident(kernel.kernel, 256, -(-w.rows // 16), MOST_ROW_TILES)
+        self.run(kernel, (blocks,), 256, *args, w.rows, w.rows, w.blocks, shared=shared)
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
@@ -196,9 +218,7 @@ class Launcher:
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
             return
         if x.tokens == 1:
-            kernel = self.kernels("linear_q8_one", FORMAT=FORMATS[w.format])
-            blocks = resident(kernel.kernel, 256, -(-w.rows // 16), MOST_ROW_TILES)
-            self.run(kernel, (blocks,), 256, *args)
+            self.run_one({"FORMAT": FORMATS[w.format]}, w, *args[:10])
             return
         _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
         if tiles == 1 and w.rows <= FEW_ROWS:

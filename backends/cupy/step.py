@@ -2,8 +2,10 @@
 
 A layer is ten launches: norm and rounding, queries, keys and values, rotation and storing,
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
-A residual is added where the product ends.  Nothing is allocated and nobody waited for, so the step
-can be captured as a CUDA graph (`backends.cupy.graph`).
+For one token of a quantised model it is seven: its products norm and round what they read, and
+attention to one split is one launch.  A residual is added where the product ends.  Nothing is
+allocated and nobody waited for, so the step can be captured as a CUDA graph
+(`backends.cupy.graph`).
 
 Bits are those of `refimpl.model.forward` over `backends.cupy.ops`: a fused kernel rounds where the
 separate ones do.
@@ -19,7 +21,7 @@ import numpy as np
 
 from backends.cupy.attention import Attention, Batch
 from backends.cupy.cache import CACHES, DeviceCache
-from backends.cupy.launch import Launcher, Prepared
+from backends.cupy.launch import Launcher, Prepared, prepares_itself
 from backends.cupy.ops import Operations
 from backends.cupy.tiles import Planes, Tiles
 from refimpl.model.config import Config, Rope
@@ -217,11 +219,15 @@ class Step:
         start = 0
         for part, bias in zip(linear.parts, linear.biases, strict=True):
             kind = self.ops.kind(part)
+            out = y[:, start : start + part.rows]
+            start += part.rows
+            if activation is None and prepares_itself(part, kind, len(x)):
+                eps = self.model.config.norm_eps
+                self.launcher.linear_row(out, x, part, kind, norm, eps, bias, residual)
+                continue
             if kind not in done:
                 done[kind] = self.prepare(x, part.columns, kind, norm, activation)
-            out = y[:, start : start + part.rows]
             self.launcher.linear(out, done[kind], part, bias, residual)
-            start += part.rows
 
     def prepare(
         self, x: Any, columns: int, kind: str, norm: Any, activation: str | None

@@ -43,6 +43,9 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_q8_wide", {"FORMAT": code}
         yield "linear_q8_hopper", {"FORMAT": code}
         yield "linear_q8_one", {"FORMAT": code}
+        for kind in (KINDS["Q8_0"], KINDS["Q8_K"]):
+            yield "linear_q8_one", {"FORMAT": code, "KIND": kind}
+            yield "linear_q8_one", {"FORMAT": code, "KIND": kind, "NORM": None}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}

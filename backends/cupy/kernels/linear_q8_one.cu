@@ -17,6 +17,10 @@
 // 4g and 4g + 2 take row g, the others row g + 8: the first of two has blocks 0-3, and hands its
 // sum to the second, which has blocks 4-7.
 //
+// With KIND the token comes as float32, and every thread block prepares it for itself, as
+// prepare.cu would (with NORM it norms it first): the first weights are on their way meanwhile, and
+// a kernel of its own would take longer to begin than this takes.
+//
 // A thread block takes every gridDim.x-th row tile, a warp of it a strand.  While eight tiles are
 // worked on, the next are on their way.
 
@@ -32,6 +36,9 @@
 #include "tile.cuh"
 #include "products_q8.cuh"
 #include "strands.cuh"
+#ifdef KIND
+#include "prepare.cuh"
+#endif
 
 #define HALVES (1 + SCALES_OF_16)  // of a block, with scales of their own
 
@@ -102,10 +109,46 @@ __device__ __forceinline__ void make_terms(float term[2][HALVES][2], const int s
     }
 }
 
+#ifdef KIND
+// The token's bytes, scales and sums, in shared memory with room for eight blocks more.
+struct Prepared {
+    i8* xq;
+    float* dx;
+    float2* sums;
+};
+
+__device__ __forceinline__ Prepared prepare_token(u8* shared, const float* x, const float* weight,
+                                                  float eps, int blocks) {
+    int room = blocks + 8, columns = blocks * 32;
+    Prepared p = {(i8*)shared, (float*)(shared + room * 40), (float2*)(shared + room * 32)};
+#ifdef NORM
+    float root = root_of(x, columns, eps);
+#endif
+    for (int start = 0; start < columns / 4; start += blockDim.x) {
+        int i = start + threadIdx.x;
+        float v[4] = {};
+        bool here = i < columns / 4;
+        if (here) {
+            float4 four = ((const float4*)x)[i];
+            v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+#ifdef NORM
+            normalise(v, weight, i, root);
+#endif
+        }
+        store(v, i, 0, 1, p.xq, p.dx, p.sums, here);
+    }
+    __syncthreads();
+    return p;
+}
+#define TOKEN const float *x, const float *__restrict__ weight, float eps
+#else
+#define TOKEN const i8 *xq, const float *dx, const float2 *sums
+#endif
+
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     linear_q8_one(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
-                  const u8* high, const u8* scales, const u8* supers, const i8* xq, const float* dx,
-                  const float2* sums, int rows, int stride, int blocks, int tokens, int padded) {
+                  const u8* high, const u8* scales, const u8* supers, TOKEN, int rows, int stride,
+                  int blocks) {
     __shared__ float strand_sums[MOST_ROW_TILES][STRANDS][16];
     Planes w = {low, high, scales, supers};
     int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
@@ -114,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     int start = first < last ? first : 0, end = first < last ? last : 0;  // empty: sums of zero
     float acc = 0;  // of row g or g + 8, in the second of the row's two lanes
 
-    auto add = [&](const Eight& eight, int at) {
+    auto add = [&](const Eight& eight, int at, const i8* xq, const float* dx, const float2* sums) {
         Token x;
         int sum[HALVES][4];
         float term[2][HALVES][2];
@@ -162,13 +205,20 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     for (int b = 0; b < BUFFERS - 1; b++) load(eight[b], ahead), ahead = next(ahead);
     wait_for_previous();  // for the token, and for y and residual
     let_next_begin();
+#ifdef KIND
+    extern __shared__ __align__(16) u8 token[];
+    Prepared prepared = prepare_token(token, x, weight, eps, blocks);
+    const i8* xq = prepared.xq;
+    const float* dx = prepared.dx;
+    const float2* sums = prepared.sums;
+#endif
 #pragma unroll 1
     while (here.tile < row_tiles) {
 #pragma unroll
         for (int b = 0; b < BUFFERS; b++) {
             load(eight[(b + BUFFERS - 1) % BUFFERS], ahead);
             ahead = next(ahead);
-            add(eight[b], here.at);
+            add(eight[b], here.at, xq, dx, sums);
             Place then = next(here);
             if (then.tile != here.tile) {
                 if (c >> 1) strand_sums[slot][strand][g + 8 * (c & 1)] = acc;
