@@ -98,8 +98,20 @@ def runs_of(plan: Plan) -> tuple[ndarray, ndarray, ndarray, int]:
 class Attention:
     """`attend`, for one step."""
 
-    def __init__(self, launcher: Launcher, shape: Shape, batch: Batch, work: Any = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        shape: Shape,
+        batch: Batch,
+        work: Any = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """`alone`: no query of the step sees another's new key (in a tree of guesses they do)."""
         self.launcher, self.shape, self.batch = launcher, shape, batch
+        few = batch.splits * shape.kv_heads * batch.sequences <= FEW_SPLITS
+        self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
+        self.turns = self.few and alone
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -123,8 +135,13 @@ class Attention:
         window: int | None = None,
         soft_cap: float | None = None,
         sinks: Any = None,
+        rope: tuple[Any, ...] | None = None,
     ) -> None:
-        """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache."""
+        """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache.
+
+        Where `turns`, q can be queries, keys and values side by side, and `rope` the last arguments
+        of attend_few.cu: then it does what rope_store.cu does as well.
+        """
         s, b = self.shape, self.batch
         tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
         width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
@@ -151,10 +168,11 @@ class Attention:
                 cap,
                 shared=4 * s.dim,
             )
-        elif b.decode and s.group <= 8 and b.splits * s.kv_heads * b.sequences <= FEW_SPLITS:
-            one = {"ONE_SPLIT": None} if b.splits == 1 else {}
+        elif self.few:
+            one = b.splits == 1
+            names = [name for name, is_so in (("ONE_SPLIT", one), ("ROPE", rope)) if is_so]
             self.launcher.run(
-                self.launcher.kernels("attend_few", **tensor_cores, **one),
+                self.launcher.kernels("attend_few", **tensor_cores, **dict.fromkeys(names)),
                 (b.splits, s.kv_heads, b.sequences),
                 256,
                 out if one else self.parts,
@@ -174,6 +192,7 @@ class Attention:
                 window,
                 float(scale),
                 cap,
+                *(rope or ()),
                 shared=SPLIT * (2 * s.dim + 16),
             )
             if not one:

@@ -2,10 +2,10 @@
 
 A layer is ten launches: norm and rounding, queries, keys and values, rotation and storing,
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
-For one token of a quantised model it is seven: its products norm and round what they read, and
-attention to one split is one launch.  A residual is added where the product ends.  Nothing is
-allocated and nobody waited for, so the step can be captured as a CUDA graph
-(`backends.cupy.graph`).
+For one token of a quantised model it is six: its products norm and round what they read, attention
+to few keys rotates and stores, and to one split it is one launch.  A residual is added where the
+product ends.  Nothing is allocated and nobody waited for, so the step can be captured as a CUDA
+graph (`backends.cupy.graph`).
 
 Bits are those of `refimpl.model.forward` over `backends.cupy.ops`: a fused kernel rounds where the
 separate ones do.
@@ -190,8 +190,13 @@ class Step:
         self.launcher.embed(b.x, model.top["token_embd.weight"], ids, c.embed_scale)
         for i, layer in enumerate(model.fused):
             self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm)
-            self.rotate_and_store(c.ropes[i], batch, cache, i)
-            attention(b.attended, b.q, cache.keys(i), cache.values(i), **c.attention(i))
+            store = cache.keys(i), cache.values(i)
+            if attention.turns:
+                rope = self.turning(c.ropes[i], batch)
+                attention(b.attended, b.qkv, *store, rope=rope, **c.attention(i))
+            else:
+                self.rotate_and_store(c.ropes[i], batch, cache, i)
+                attention(b.attended, b.q, *store, **c.attention(i))
             self.linear(b.x, b.attended, layer.output, residual=b.x)
             self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
             self.linear(b.x, b.gate_up, layer.down, activation=c.activation, residual=b.x)
@@ -266,6 +271,14 @@ class Step:
             rope.layout == "interleaved",
             cache.block_size,
         )
+
+    def turning(self, rope: Rope | None, batch: Batch) -> tuple[Any, ...]:
+        """What attention needs to turn queries and keys itself (attend_few.cu)."""
+        assert rope is not None
+        c = self.model.config
+        heads, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+        pairs, interleaved = rope.rotary_dim // 2, rope.layout == "interleaved"
+        return self.angles(rope, batch), heads + 2 * kv, heads, heads + kv, pairs, interleaved
 
     def begin(self) -> None:
         """Forget the angles of the step before."""

@@ -67,7 +67,8 @@ def attention_variants() -> Iterator[Variant]:
             shape = {"HALF": half, "DIM": dim, "SPLIT": SPLIT, "PAGE_SHIFT": 4}
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             yield "attend_few", shape
-            yield "attend_few", {**shape, "ONE_SPLIT": None}
+            yield "attend_few", {**shape, "ROPE": None}
+            yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None}
             yield "attend_walk", {**shape, "TILES": 2 if dim <= 128 else 1, "AHEAD": 0}
     any_page = {"HALF": 16, "DIM": 64, "SPLIT": SPLIT, "TILES": 1, "AHEAD": 0}
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))

@@ -11,6 +11,9 @@
 // Each number is made of the same operations in the same order as there.  ONE_SPLIT: the part is
 // all there is, and attend_combine.cu's division is done here.
 //
+// ROPE: what rope_store.cu does is done here as well, each block for its own heads.  Where each
+// token has its own slot and no other query of the step sees it, nobody else asks for the new key.
+//
 // Grid: (splits, kv heads, sequences).
 
 #define LOAD_KV __ldcs  // nobody else asks for them
@@ -23,13 +26,28 @@
 #include "tensor_core.cuh"
 #include "merge.cuh"
 #include "attend.cuh"
+#ifdef ROPE
+#include "rope.cuh"
+#define QUERY const float* x
+#define IS_NEW(key) ((key) >= position)
+#define TO_HALF(x) (HALF == 16 ? to_f16(x) : to_bf16(x))
+#else
+#define QUERY const float* q
+#define IS_NEW(key) false
+#endif
 
 extern "C" __global__ void __launch_bounds__(WARPS* WARP)
-    attend_few(float* parts, float2* tops, const float* q, const u16* keys, const u16* values,
+    attend_few(float* parts, float2* tops, QUERY, u16* keys, u16* values,
                const int* __restrict__ tables, const int* __restrict__ context_lens,
                const int* __restrict__ first_token, const float* __restrict__ sinks,
                int table_width, int table_block, int block_size, int group, int most_splits,
-               int window, float scale, float soft_cap) {
+               int window, float scale, float soft_cap
+#ifdef ROPE
+               ,
+               const float2* table, int stride, int k_offset, int v_offset, int pairs,
+               int interleaved
+#endif
+    ) {
     extern __shared__ __align__(16) u8 rows_of_values[];
     __shared__ int rows[SPLIT];
     __shared__ float step_top[STEPS][8], step_shrink[STEPS][8];
@@ -55,6 +73,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     u32 shared = (u32)__cvta_generic_to_shared(rows_of_values);
     for (int i = threadIdx.x; i < steps * 16 * (DIM / 8); i += WARPS * WARP) {
         int key = i / (DIM / 8), chunk = i % (DIM / 8);
+        if (IS_NEW(start + key)) continue;
         const u16* value = kv.values + (long long)rows[start % SPLIT + key] * DIM + chunk * 8;
         asm volatile(
             "cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared + key * ROW + chunk * 16),
@@ -66,13 +85,48 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     constexpr int MINE = STEPS / WARPS;
     uint4 k[MINE][2][K_CHUNKS];
     float score[MINE][4];
-#pragma unroll
-    for (int i = 0; i < MINE; i++)
-        load_keys(k[i], kv, rows + (start % SPLIT + min(warp + i * WARPS, steps - 1) * 16), g, c);
+    auto load_step = [&](int i) {
+        int step = min(warp + i * WARPS, steps - 1);
+        load_keys(k[i], kv, rows + (start % SPLIT + step * 16), g, c);
+    };
     Queries mine;
     Sight sight;
+#ifdef ROPE
+    __shared__ float queries[8][DIM];
+    int new_step = (position - start) / 16;  // beyond the others, unless the split is the last
+#pragma unroll
+    for (int i = 0; i < MINE; i++)
+        if (min(warp + i * WARPS, steps - 1) != new_step) load_step(i);
+    const float* of_token = x + (long long)token * stride;
+    const float2* turns = table + (long long)token * pairs;
+    for (int part = warp; part < group + (to == position ? 2 : 0); part += WARPS) {
+        bool is_q = (part < group), is_v = (part > group);
+        const float* own = of_token + (is_q   ? (head * group + part) * DIM
+                                       : is_v ? v_offset + head * DIM
+                                              : k_offset + head * DIM);
+        long long row = (long long)rows[position % SPLIT] * DIM;
+        for (int d = lane; d < DIM; d += WARP) {
+            float number = is_v ? own[d] : turned(own, d, turns, pairs, interleaved);
+            if (is_q) {
+                queries[part][d] = number;
+            } else {
+                (is_v ? values : keys)[row + d] = TO_HALF(number);
+                for (int at = position - start; is_v && at < steps * 16; at++)  // and what is after
+                    *(u16*)(rows_of_values + at * ROW + 2 * d) = TO_HALF(number);
+            }
+        }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < MINE; i++)
+        if (min(warp + i * WARPS, steps - 1) == new_step) load_step(i);
+    split_query(mine, 0, queries[min(g, group - 1)], scale, c);
+#else
+#pragma unroll
+    for (int i = 0; i < MINE; i++) load_step(i);
     split_query(mine, 0, q + ((long long)token * heads + head * group + min(g, group - 1)) * DIM,
                 scale, c);
+#endif
     for (int j = 0; j < 2; j++) sight.first[0][j] = first, sight.last[0][j] = position;
 #pragma unroll
     for (int i = 0; i < MINE; i++) {

@@ -6,6 +6,7 @@
 // is). Without a cache (keys null) q is all there is; without a table (pairs 0) nothing turns.
 
 #include "numbers.cuh"
+#include "rope.cuh"
 
 #if CACHE == 0
 #define ROW_BYTES(dim) (4 * (dim))
@@ -62,17 +63,10 @@ extern "C" __global__ void rope_store(float* q, u8* keys, u8* values, const floa
     for (int start = 0; start < dim; start += WARP) {
         int d = start + lane;
         bool here = d < dim;
-        float value = here ? from[d] : 0.0f;
-        if (!is_v && d < 2 * pairs) {
-            bool second = interleaved ? d & 1 : d >= pairs;
-            int i = interleaved ? d / 2 : d % pairs, other = interleaved ? d ^ 1
-                                                             : second    ? d - pairs
-                                                                         : d + pairs;
-            float2 turn = *(table + (long long)token * pairs + i);
-            float partner = from[other];
-            value = second ? fmaf(partner, turn.y, value * turn.x)
-                           : fmaf(value, turn.x, -partner * turn.y);
-        }
+        float value = !here ? 0.0f
+                      : is_v
+                          ? from[d]
+                          : turned(from, d, table + (long long)token * pairs, pairs, interleaved);
         if (is_q) {
             if (here) q[((long long)token * heads + head) * dim + d] = value;
         } else {
