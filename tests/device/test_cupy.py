@@ -7,8 +7,10 @@ from backends.cupy import make_backend
 from refimpl.errors import UnsupportedError
 from refimpl.formats.quants import block_type
 from refimpl.formats.quants.block import Packed
+from refimpl.kv.plan import Plan
 from refimpl.oracle import conform
 
+HEADS, KV_HEADS, DIM = 8, 2, 64
 MODES = [("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0")]
 
 
@@ -47,3 +49,42 @@ def test_a_row_has_the_same_bits_in_kernels_for_few_and_for_many_tokens(name, co
     alone = backend.host(backend.ops.linear(x[:1], w))
     for tokens in (2, 8, 9, 33, 64, 65, 200, 400):
         assert np.array_equal(backend.host(backend.ops.linear(x[:tokens], w))[:1], alone)
+
+
+@pytest.mark.parametrize("context", [1, 200, 256, 700])
+@pytest.mark.parametrize("window", [None, 100])
+def test_attention_gives_the_same_bits_with_one_warp_a_split_and_with_eight(
+    monkeypatch, context, window
+):
+    backend = backend_or_skip(cache="float16")
+    import cupy
+
+    from backends.cupy import attention
+
+    rng = np.random.default_rng(0)
+    blocks = -(-context // 16)
+    keys, values = (
+        cupy.asarray(rng.standard_normal((blocks, KV_HEADS, 16, DIM)).astype(np.float16))
+        for _ in range(2)
+    )
+    q = cupy.asarray(rng.standard_normal((1, HEADS, DIM)).astype(np.float32))
+    last = np.array([context - 1], np.int32)
+    plan = Plan(
+        tokens=last,
+        positions=last,
+        slots=last,
+        block_size=16,
+        context_lens=last + 1,
+        block_tables=rng.permutation(blocks).astype(np.int32)[None],
+        seq_starts=np.array([0, 1], np.int32),
+        rows=np.zeros(1, np.int32),
+    )
+    shape = attention.Shape(heads=HEADS, kv_heads=KV_HEADS, dim=DIM, cache="float16", block_size=16)
+    outs = []
+    for few in (0, attention.FEW_SPLITS):
+        monkeypatch.setattr(attention, "FEW_SPLITS", few)
+        outs.append(cupy.full_like(q, np.nan))
+        over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
+        over(outs[-1], q, keys, values, scale=DIM**-0.5, window=window)
+    one, eight = (backend.host(out) for out in outs)
+    assert np.isfinite(one).all() and np.array_equal(one, eight)
