@@ -16,6 +16,9 @@ from backends.cupy.cache import CACHES
 from backends.cupy.launch import SPLIT, Launcher
 from refimpl.kv.plan import Plan
 
+FEW_SPLITS = 528
+"""Up to so many splits of all sequences and heads: then a split has eight warps."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shape:
@@ -95,8 +98,20 @@ def runs_of(plan: Plan) -> tuple[ndarray, ndarray, ndarray, int]:
 class Attention:
     """`attend`, for one step."""
 
-    def __init__(self, launcher: Launcher, shape: Shape, batch: Batch, work: Any = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        shape: Shape,
+        batch: Batch,
+        work: Any = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """`alone`: no query of the step sees another's new key (in a tree of guesses they do)."""
         self.launcher, self.shape, self.batch = launcher, shape, batch
+        few = batch.splits * shape.kv_heads * batch.sequences <= FEW_SPLITS
+        self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
+        self.turns = self.few and alone
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -120,8 +135,13 @@ class Attention:
         window: int | None = None,
         soft_cap: float | None = None,
         sinks: Any = None,
+        rope: tuple[Any, ...] | None = None,
     ) -> None:
-        """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache."""
+        """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache.
+
+        Where `turns`, q can be queries, keys and values side by side, and `rope` the last arguments
+        of attend_few.cu: then it does what rope_store.cu does as well.
+        """
         s, b = self.shape, self.batch
         tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
         width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
@@ -148,6 +168,35 @@ class Attention:
                 cap,
                 shared=4 * s.dim,
             )
+        elif self.few:
+            one = b.splits == 1
+            names = [name for name, is_so in (("ONE_SPLIT", one), ("ROPE", rope)) if is_so]
+            self.launcher.run(
+                self.launcher.kernels("attend_few", **tensor_cores, **dict.fromkeys(names)),
+                (b.splits, s.kv_heads, b.sequences),
+                256,
+                out if one else self.parts,
+                self.tops,
+                q,
+                keys,
+                values,
+                b.tables,
+                b.context_lens,
+                b.seq_starts,
+                sinks,
+                width,
+                b.table_block,
+                s.block_size,
+                s.group,
+                b.splits,
+                window,
+                float(scale),
+                cap,
+                *(rope or ()),
+                shared=SPLIT * (2 * s.dim + 16),
+            )
+            if not one:
+                self.combine(out, sinks, window)
         elif b.decode:
             tiles = -(-s.group // 8)
             self.launcher.run(
@@ -171,20 +220,7 @@ class Attention:
                 float(scale),
                 cap,
             )
-            self.launcher.run(
-                self.launcher.kernels("attend_combine", SPLIT=SPLIT),
-                (s.heads, b.sequences),
-                s.dim,
-                out,
-                self.parts,
-                self.tops,
-                b.context_lens,
-                b.seq_starts,
-                sinks,
-                s.dim,
-                b.splits,
-                window,
-            )
+            self.combine(out, sinks, window)
         else:
             tiles = walk_tiles(s.dim)
             self.launcher.run(
@@ -209,6 +245,23 @@ class Attention:
                 float(scale),
                 cap,
             )
+
+    def combine(self, out: Any, sinks: Any, window: int) -> None:
+        s, b = self.shape, self.batch
+        self.launcher.run(
+            self.launcher.kernels("attend_combine", SPLIT=SPLIT),
+            (s.heads, b.sequences),
+            s.dim,
+            out,
+            self.parts,
+            self.tops,
+            b.context_lens,
+            b.seq_starts,
+            sinks,
+            s.dim,
+            b.splits,
+            window,
+        )
 
 
 def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:

@@ -15,7 +15,7 @@ import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends.cupy.nvrtc import compile_cubin
 
@@ -58,12 +58,36 @@ class Kernels:
         return self.made[key]
 
 
-def load(name: str, options: tuple[str, ...]) -> Any:
+class Kernel(NamedTuple):
+    """CuPy's kernel, and whether it may begin early, since it waits by itself (driver.py)."""
+
+    kernel: Any
+    waits: bool
+
+
+@cache
+def capability() -> int:
+    """The device's: 80, 90, ..."""
+    import cupy
+
+    return int(cupy.cuda.Device().compute_capability)
+
+
+def architecture(capability: int) -> str:
+    """What to compile for; Hopper's own instructions (wgmma) need the "a".
+
+    >>> architecture(80), architecture(90)
+    ('sm_80', 'sm_90a')
+    """
+    return f"sm_{capability}{'a' if capability == 90 else ''}"
+
+
+def load(name: str, options: tuple[str, ...]) -> Kernel:
     """The kernel on this device."""
     import cupy
 
-    arch = f"sm_{cupy.cuda.Device().compute_capability}"
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.cubin"
-        path.write_bytes(compile_cubin(source(name), name, options, arch))
-        return cupy.RawModule(path=str(path)).get_function(name)
+        path.write_bytes(compile_cubin(source(name), name, options, architecture(capability())))
+        kernel = cupy.RawModule(path=str(path)).get_function(name)
+    return Kernel(kernel, capability() >= 90 and "wait_for_previous();" in source(name))

@@ -71,7 +71,7 @@ class DecodeGraph:
         )
         buffers = Buffers(config=model.config, tokens=n, rows=n, launcher=ops.launcher)
         self.step = Step(ops, model, buffers)
-        self.attention = Attention(ops.launcher, shape, self.batch)
+        self.attention = Attention(ops.launcher, shape, self.batch, alone=True)
         self.launch_all(cache)  # compiles, and allocates what the capture must not
         cupy.cuda.Device().synchronize()
         stream = cupy.cuda.Stream()

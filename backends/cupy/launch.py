@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy.compile import Kernels
+from backends.cupy.compile import Kernels, capability
+from backends.cupy.driver import launch_early
+from backends.cupy.occupancy import multiprocessors, resident, spread
 from backends.cupy.tiles import FORMATS, Tiles
 
 SPLIT = 256
 """Keys of a split: the fixed length that makes attention the same in any batch."""
 ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 KINDS = {"F32": 0, "Q8_0": 1, "Q8_K": 2, "F16": 3, "BF16": 4}
+HALVES = {"F16": '"f16"', "BF16": '"bf16"'}  # as PTX names them
 FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))
 FEW_HALF = ((8, 1, 1, 4), (16, 1, 2, 2), (32, 1, 4, 2), (64, 2, 8, 1))
 """Up to so many tokens: row and token tiles of a block, and blocks that a warp asks for ahead."""
@@ -37,7 +40,28 @@ TILE_BYTES: Mapping[str, tuple[int, int]] = {
 }
 """Bytes of a tile, and of the scales that a whole stage shares."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
+MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
+MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each of its blocks prepares
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
+HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
+HOPPER_THREADS = 384  # a warp that copies, three that are there for its registers, eight that work
+
+
+def current_stream() -> int:
+    import cupy
+
+    return int(cupy.cuda.get_current_stream().ptr)
+
+
+def for_hopper(tokens: int, blocks: int) -> bool:
+    """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
+    return tokens > MOST_FEW and blocks % GROUP == 0 and capability() == 90
+
+
+def prepares_itself(w: Tiles, kind: str, tokens: int) -> bool:
+    """Does linear_q8_one.cu take this token as it is?"""
+    few = tokens == 1 and w.blocks <= MOST_OWN_BLOCKS and w.blocks % 8 == 0
+    return few and kind in ("Q8_0", "Q8_K")
 
 
 def c_type(x: Any) -> Any:
@@ -78,9 +102,14 @@ class Launcher:
     def run(
         self, function: Any, grid: tuple[int, ...], threads: int, *args: Any, shared: int = 0
     ) -> None:
-        if shared > 40 * 1024:
-            function.max_dynamic_shared_size_bytes = shared
-        function(grid, (threads,), tuple(c_type(a) for a in args), shared_mem=shared)
+        if shared > 30 * 1024:
+            function.kernel.max_dynamic_shared_size_bytes = shared
+        values = tuple(c_type(a) for a in args)
+        if function.waits:
+            stream = current_stream()
+            launch_early(function.kernel.kernel.ptr, grid, threads, shared, stream, values)
+        else:
+            function.kernel(grid, (threads,), values, shared_mem=shared)
 
     # Linear maps
 
@@ -113,6 +142,8 @@ class Launcher:
     ) -> None:
         """x [tokens, columns] (with an activation [tokens, 2 * columns]) as `into.kind`."""
         defines: dict[str, Any] = {"KIND": KINDS[into.kind]}
+        if into.kind in ("F16", "BF16") and for_hopper(into.tokens, columns // 32):
+            defines["HOPPER"] = None
         if norm is not None:
             defines["NORM"] = None
         if activation is not None:
@@ -120,7 +151,7 @@ class Launcher:
         if into.kind == "F32":
             plain = into.packed
         quarter = columns // 4
-        threads = min(1024, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
+        threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         grid = (into.tokens, 1 if norm is not None else -(-quarter // threads))
         self.run(
             self.kernels("prepare", **defines),
@@ -136,6 +167,21 @@ class Launcher:
             columns,
             into.padded,
         )
+
+    def linear_row(
+        self, y: Any, x: Any, w: Tiles, kind: str, norm: Any, eps: float, bias: Any, residual: Any
+    ) -> None:
+        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing."""
+        defines: dict[str, Any] = {"FORMAT": FORMATS[w.format], "KIND": KINDS[kind]}
+        if norm is not None:
+            defines["NORM"] = None
+        planes = (y, bias, residual, *w.planes)
+        self.run_one(defines, w, *planes, x, norm, float(eps), shared=(w.blocks + 8) * 44)
+
+    def run_one(self, defines: dict[str, Any], w: Tiles, *args: Any, shared: int = 0) -> None:
+        kernel = self.kernels("linear_q8_one", **defines)
+        blocks = resident(kernel.kernel, 256, -(-w.rows // 16), MOST_ROW_TILES)
+        self.run(kernel, (blocks,), 256, *args, w.rows, w.rows, w.blocks, shared=shared)
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
@@ -160,9 +206,19 @@ class Launcher:
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
+        if for_hopper(x.tokens, w.blocks):
+            tile, once = TILE_BYTES[w.format]
+            of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
+            stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
+            kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format])
+            self.run_hopper(kernel, x.tokens, WIDE, w.rows, 4 * stage, *args)
+            return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
+            return
+        if x.tokens == 1:
+            self.run_one({"FORMAT": FORMATS[w.format]}, w, *args[:10])
             return
         _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
         if tiles == 1 and w.rows <= FEW_ROWS:
@@ -172,17 +228,23 @@ class Launcher:
             FORMAT=FORMATS[w.format],
             ROW_TILES=rows,
             TOKEN_TILES=tiles,
-            ONE_TOKEN=int(x.tokens == 1),
             AHEAD=ahead,
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(kernel, grid, 256, *args)
+        self.run(
+            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
+        )
 
     def linear_half(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, w.planes.low, x.packed, *shape, x.padded)
         mma = "mma_f16" if w.format == "F16" else "mma_bf16"
+        if for_hopper(x.tokens, w.blocks):
+            kernel = self.kernels("linear_half_hopper", HALF_TYPE=HALVES[x.kind])
+            stage = 2 * (WIDE + HOPPER_TOKENS) * 64
+            self.run_hopper(kernel, x.tokens, HOPPER_TOKENS, w.rows, 5 * stage, *args)
+            return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_half_wide", MMA=mma)
             grid = (-(-x.tokens // WIDE), -(-w.rows // WIDE))
@@ -195,7 +257,17 @@ class Launcher:
             "linear_half", MMA=mma, ROW_TILES=rows, TOKEN_TILES=tiles, AHEAD=ahead
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(kernel, grid, 256, *args)
+        self.run(
+            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
+        )
+
+    def run_hopper(
+        self, kernel: Any, tokens: int, per_block: int, rows: int, shared: int, *args: Any
+    ) -> None:
+        """One block on each multiprocessor, which walks over pieces of the result."""
+        pieces = -(-tokens // per_block) * -(-rows // WIDE)
+        grid = (min(pieces, multiprocessors()),)
+        self.run(kernel, grid, HOPPER_THREADS, *args, shared=shared)
 
     def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
         kernel = self.kernels("embed", FORMAT=FORMATS[w.format])

@@ -2,8 +2,10 @@
 
 A layer is ten launches: norm and rounding, queries, keys and values, rotation and storing,
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
-A residual is added where the product ends.  Nothing is allocated and nobody waited for, so the step
-can be captured as a CUDA graph (`backends.cupy.graph`).
+For one token of a quantised model it is six: its products norm and round what they read, attention
+to few keys rotates and stores, and to one split it is one launch.  A residual is added where the
+product ends.  Nothing is allocated and nobody waited for, so the step can be captured as a CUDA
+graph (`backends.cupy.graph`).
 
 Bits are those of `refimpl.model.forward` over `backends.cupy.ops`: a fused kernel rounds where the
 separate ones do.
@@ -11,6 +13,7 @@ separate ones do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import cupy
@@ -18,7 +21,7 @@ import numpy as np
 
 from backends.cupy.attention import Attention, Batch
 from backends.cupy.cache import CACHES, DeviceCache
-from backends.cupy.launch import Launcher, Prepared
+from backends.cupy.launch import Launcher, Prepared, prepares_itself
 from backends.cupy.ops import Operations
 from backends.cupy.tiles import Planes, Tiles
 from refimpl.model.config import Config, Rope
@@ -108,6 +111,17 @@ def unjoin(whole: Tiles, rows: Sequence[int]) -> list[Tiles]:
 
 def fuse_linear(layer: dict[str, Any], names: Sequence[str]) -> Linear:
     """The named matrices; those that can be are joined, and the layer's own become views."""
+    made = []
+    for _, neighbours in groupby(names, key=lambda name: layer[f"{name}.weight"].format):
+        made.append(fuse_alike(layer, list(neighbours)))
+    return Linear(
+        parts=tuple(part for one in made for part in one.parts),
+        biases=tuple(bias for one in made for bias in one.biases),
+    )
+
+
+def fuse_alike(layer: dict[str, Any], names: Sequence[str]) -> Linear:
+    """The same of matrices in one format."""
     parts = [layer[f"{name}.weight"] for name in names]
     biases = [layer.get(f"{name}.bias") for name in names]
     whole = join(parts) if len(parts) > 1 else None
@@ -180,8 +194,13 @@ class Step:
             self.launcher.embed(b.x, model.top["token_embd.weight"], ids, c.embed_scale)
         for i, layer in enumerate(model.fused):
             self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm)
-            self.rotate_and_store(c.ropes[i], batch, cache, i)
-            attention(b.attended, b.q, cache.keys(i), cache.values(i), **c.attention(i))
+            store = cache.keys(i), cache.values(i)
+            if attention.turns:
+                rope = self.turning(c.ropes[i], batch)
+                attention(b.attended, b.qkv, *store, rope=rope, **c.attention(i))
+            else:
+                self.rotate_and_store(c.ropes[i], batch, cache, i)
+                attention(b.attended, b.q, *store, **c.attention(i))
             self.linear(b.x, b.attended, layer.output, residual=b.x)
             self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
             self.linear(b.x, b.gate_up, layer.down, activation=c.activation, residual=b.x)
@@ -217,11 +236,15 @@ class Step:
         start = 0
         for part, bias in zip(linear.parts, linear.biases, strict=True):
             kind = self.ops.kind(part)
+            out = y[:, start : start + part.rows]
+            start += part.rows
+            if activation is None and prepares_itself(part, kind, len(x)):
+                eps = self.model.config.norm_eps
+                self.launcher.linear_row(out, x, part, kind, norm, eps, bias, residual)
+                continue
             if kind not in done:
                 done[kind] = self.prepare(x, part.columns, kind, norm, activation)
-            out = y[:, start : start + part.rows]
             self.launcher.linear(out, done[kind], part, bias, residual)
-            start += part.rows
 
     def prepare(
         self, x: Any, columns: int, kind: str, norm: Any, activation: str | None
@@ -260,6 +283,14 @@ class Step:
             rope.layout == "interleaved",
             cache.block_size,
         )
+
+    def turning(self, rope: Rope | None, batch: Batch) -> tuple[Any, ...]:
+        """What attention needs to turn queries and keys itself (attend_few.cu)."""
+        assert rope is not None
+        c = self.model.config
+        heads, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+        pairs, interleaved = rope.rotary_dim // 2, rope.layout == "interleaved"
+        return self.angles(rope, batch), heads + 2 * kv, heads, heads + kv, pairs, interleaved
 
     def begin(self) -> None:
         """Forget the angles of the step before."""

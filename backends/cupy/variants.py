@@ -1,18 +1,20 @@
 """Every kernel with the names it is compiled under: what `backends.cupy.launch` can ask for.
 
 Compiling them needs no GPU, so CI does, for the oldest and the newest architecture that they serve.
+Kernels of Hopper's own instructions (HOPPER) are compiled for Hopper alone.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, KINDS, SPLIT
+from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
 from backends.cupy.tiles import FORMATS
 
 Variant = tuple[str, dict[str, Any]]
 QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
 DIMS = (64, 128, 256)
+HOPPER = ("linear_half_hopper", "linear_q8_hopper")
 
 
 def variants() -> Iterator[Variant]:
@@ -21,6 +23,8 @@ def variants() -> Iterator[Variant]:
     for kind in KINDS.values():
         yield "prepare", {"KIND": kind}
         yield "prepare", {"KIND": kind, "NORM": None}
+        if kind in (KINDS["F16"], KINDS["BF16"]):
+            yield "prepare", {"KIND": kind, "NORM": None, "HOPPER": None}
         yield from (
             ("prepare", {"KIND": kind, "GLU": None, "ACTIVATION": a}) for a in ACTIVATIONS.values()
         )
@@ -37,14 +41,19 @@ def variants() -> Iterator[Variant]:
 def linear_variants() -> Iterator[Variant]:
     for code in QUANTISED:
         yield "linear_q8_wide", {"FORMAT": code}
-        one = {"ROW_TILES": 1, "TOKEN_TILES": 1, "ONE_TOKEN": 1, "AHEAD": 4}
-        yield "linear_q8", {"FORMAT": code, **one}
+        yield "linear_q8_hopper", {"FORMAT": code}
+        yield "linear_q8_one", {"FORMAT": code}
+        for kind in (KINDS["Q8_0"], KINDS["Q8_K"]):
+            yield "linear_q8_one", {"FORMAT": code, "KIND": kind}
+            yield "linear_q8_one", {"FORMAT": code, "KIND": kind, "NORM": None}
         for _, rows, tokens, ahead in FEW_Q8:
-            tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "ONE_TOKEN": 0, "AHEAD": ahead}
+            tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
+    for half in HALVES.values():
+        yield "linear_half_hopper", {"HALF_TYPE": half}
     for mma in ("mma_f16", "mma_bf16"):
         yield "linear_half_wide", {"MMA": mma}
         for _, rows, tokens, ahead in FEW_HALF:
@@ -57,6 +66,9 @@ def attention_variants() -> Iterator[Variant]:
         for dim in DIMS:
             shape = {"HALF": half, "DIM": dim, "SPLIT": SPLIT, "PAGE_SHIFT": 4}
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
+            yield "attend_few", shape
+            yield "attend_few", {**shape, "ROPE": None}
+            yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None}
             yield "attend_walk", {**shape, "TILES": 2 if dim <= 128 else 1, "AHEAD": 0}
     any_page = {"HALF": 16, "DIM": 64, "SPLIT": SPLIT, "TILES": 1, "AHEAD": 0}
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))

@@ -5,8 +5,12 @@ import pytest
 
 from backends.cupy import make_backend
 from refimpl.errors import UnsupportedError
+from refimpl.formats.quants import block_type
+from refimpl.formats.quants.block import Packed
+from refimpl.kv.plan import Plan
 from refimpl.oracle import conform
 
+HEADS, KV_HEADS, DIM = 8, 2, 64
 MODES = [("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0")]
 
 
@@ -23,11 +27,64 @@ def test_conformance(act, cache):
     assert report.ok, report.table()
 
 
-@pytest.mark.parametrize("tokens", [1, 8, 9, 33, 64, 65, 200])
-def test_a_row_has_the_same_bits_in_kernels_for_few_and_for_many_tokens(tokens):
+def weights(name, rows, columns):
+    values = np.random.default_rng(0).standard_normal((rows, columns)).astype(np.float32)
+    if name == "F16":
+        return values.astype(np.float16)
+    kind = block_type(name)
+    blocks = values.reshape(rows, -1, kind.block_size)
+    ones = np.ones(blocks.shape[1:], np.float32)
+    return Packed(type=kind, blocks=kind.quantize(blocks, ones))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [(name, 768) for name in ("F16", "Q8_0", "Q4_0", "MXFP4", "Q4_K", "Q6_K")]
+    + [("F16", 288), ("Q8_0", 288), ("Q8_0", 2304)],  # 288: the last stage of a kernel is not full
+)
+def test_a_row_has_the_same_bits_in_kernels_for_few_and_for_many_tokens(name, columns):
     backend = backend_or_skip(act="half")
-    rng = np.random.default_rng(0)
-    w = backend.weight(rng.standard_normal((200, 768)).astype(np.float16))
-    x = rng.standard_normal((200, 768)).astype(np.float32)
+    w = backend.weight(weights(name, 200, columns))
+    x = np.random.default_rng(1).standard_normal((400, columns)).astype(np.float32)
     alone = backend.host(backend.ops.linear(x[:1], w))
-    assert np.array_equal(backend.host(backend.ops.linear(x[:tokens], w))[:1], alone)
+    for tokens in (2, 8, 9, 33, 64, 65, 200, 400):
+        assert np.array_equal(backend.host(backend.ops.linear(x[:tokens], w))[:1], alone)
+
+
+@pytest.mark.parametrize("context", [1, 200, 256, 700])
+@pytest.mark.parametrize("window", [None, 100])
+def test_attention_gives_the_same_bits_with_one_warp_a_split_and_with_eight(
+    monkeypatch, context, window
+):
+    backend = backend_or_skip(cache="float16")
+    import cupy
+
+    from backends.cupy import attention
+
+    rng = np.random.default_rng(0)
+    blocks = -(-context // 16)
+    keys, values = (
+        cupy.asarray(rng.standard_normal((blocks, KV_HEADS, 16, DIM)).astype(np.float16))
+        for _ in range(2)
+    )
+    q = cupy.asarray(rng.standard_normal((1, HEADS, DIM)).astype(np.float32))
+    last = np.array([context - 1], np.int32)
+    plan = Plan(
+        tokens=last,
+        positions=last,
+        slots=last,
+        block_size=16,
+        context_lens=last + 1,
+        block_tables=rng.permutation(blocks).astype(np.int32)[None],
+        seq_starts=np.array([0, 1], np.int32),
+        rows=np.zeros(1, np.int32),
+    )
+    shape = attention.Shape(heads=HEADS, kv_heads=KV_HEADS, dim=DIM, cache="float16", block_size=16)
+    outs = []
+    for few in (0, attention.FEW_SPLITS):
+        monkeypatch.setattr(attention, "FEW_SPLITS", few)
+        outs.append(cupy.full_like(q, np.nan))
+        over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
+        over(outs[-1], q, keys, values, scale=DIM**-0.5, window=window)
+    one, eight = (backend.host(out) for out in outs)
+    assert np.isfinite(one).all() and np.array_equal(one, eight)

@@ -167,6 +167,62 @@ struct Sight {  // the keys that columns 2c and 2c + 1 see: first .. last
     int first[TILES][2], last[TILES][2];
 };
 
+// Scores of the keys start .. start + 15 in powers of two, NEVER where a column does not see the
+// key: of keys g, g, g + 8, g + 8 and columns 2c, 2c + 1, 2c, 2c + 1 of tile n.
+__device__ __forceinline__ void score_keys(float score[4], const Queries& q, int n,
+                                           const uint4 k[2][K_CHUNKS], const Sight& sight,
+                                           int start, float soft_cap, int g) {
+    float sums[PARTS_OF][2][4] = {};  // short chains: a product waits for the one it adds to
+#pragma unroll
+    for (int e = 0; e < K_CHUNKS; e++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+#pragma unroll
+            for (int p = 0; p < PARTS_OF; p++)
+                MMA(sums[p][half], word(k[0][e], 2 * half), word(k[1][e], 2 * half),
+                    word(k[0][e], 2 * half + 1), word(k[1][e], 2 * half + 1),
+                    q.part[n][p][2 * e + half][0], q.part[n][p][2 * e + half][1]);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float sum = sums[PARTS_OF - 1][0][i] + sums[PARTS_OF - 1][1][i];
+#pragma unroll
+        for (int p = PARTS_OF - 2; p >= 0; p--) sum += sums[p][0][i] + sums[p][1][i];
+        float s = sum * q.unit[n][i & 1];
+        if (soft_cap > 0) s = soft_cap * tanhf(s / soft_cap);
+        int key = start + g + 8 * (i >> 1);
+        bool seen = sight.first[n][i & 1] <= key && key <= sight.last[n][i & 1];
+        score[i] = seen ? s * LOG2_E : NEVER;
+    }
+}
+
+// The least whole number above a column's scores (j: 2c or 2c + 1), in all of its lanes.
+__device__ __forceinline__ float top_of(const float score[4], int j) {
+    float top = fmaxf(score[j], score[2 + j]);
+#pragma unroll
+    for (int step = 4; step < WARP; step <<= 1)
+        top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, step));
+    return ceilf(top);
+}
+
+// Scores become weights below `top`; what it comes to is how far older sums shrink.
+__device__ __forceinline__ float weigh(float score[4], int j, float top, float top_before) {
+    float anchor = top == NEVER ? 0.0f : top;
+#pragma unroll
+    for (int r = 0; r < 2; r++) score[2 * r + j] = power(score[2 * r + j] - anchor) * WEIGHT_UNIT;
+    return power_of_two(top_before - anchor);
+}
+
+// Weights as the second product's operand.
+__device__ __forceinline__ void split_weights(u32 weights[PARTS_OF][2], const float weight[4]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        u32 part[PARTS_OF];
+        split_pair(part, weight[2 * r], weight[2 * r + 1]);
+#pragma unroll
+        for (int p = 0; p < PARTS_OF; p++) weights[p][r] = transposed(part[p]);
+    }
+}
+
 // Which weight each of the keys start .. start + 15 takes, split for the second product; into.value
 // is shrunk wherever a higher score has come.
 __device__ __forceinline__ void weigh_keys(u32 weights[TILES][PARTS_OF][2], Gathered& into,
@@ -174,48 +230,15 @@ __device__ __forceinline__ void weigh_keys(u32 weights[TILES][PARTS_OF][2], Gath
                                            const Sight& sight, int start, float soft_cap, int g) {
 #pragma unroll
     for (int n = 0; n < TILES; n++) {
-        float sums[PARTS_OF][2][4] = {};  // short chains: a product waits for the one it adds to
-#pragma unroll
-        for (int e = 0; e < K_CHUNKS; e++)
-#pragma unroll
-            for (int half = 0; half < 2; half++)
-#pragma unroll
-                for (int p = 0; p < PARTS_OF; p++)
-                    MMA(sums[p][half], word(k[0][e], 2 * half), word(k[1][e], 2 * half),
-                        word(k[0][e], 2 * half + 1), word(k[1][e], 2 * half + 1),
-                        q.part[n][p][2 * e + half][0], q.part[n][p][2 * e + half][1]);
-        float score[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            score[i] = sums[PARTS_OF - 1][0][i] + sums[PARTS_OF - 1][1][i];
-#pragma unroll
-            for (int p = PARTS_OF - 2; p >= 0; p--) score[i] += sums[p][0][i] + sums[p][1][i];
-        }
         float weight[4], shrink[2];
+        score_keys(weight, q, n, k, sight, start, soft_cap, g);
         bool raised = false;
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-            float top = NEVER;
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                float s = score[2 * r + j] * q.unit[n][j];
-                if (soft_cap > 0) s = soft_cap * tanhf(s / soft_cap);
-                int key = start + g + 8 * r;
-                bool seen = sight.first[n][j] <= key && key <= sight.last[n][j];
-                weight[2 * r + j] = seen ? s * LOG2_E : NEVER;
-                top = fmaxf(top, weight[2 * r + j]);
-            }
-#pragma unroll
-            for (int step = 4; step < WARP; step <<= 1)
-                top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, step));
-            top = fmaxf(ceilf(top), into.top[n][j]);
-            float anchor = top == NEVER ? 0.0f : top;
-            shrink[j] = power_of_two(into.top[n][j] - anchor);
+            float top = fmaxf(top_of(weight, j), into.top[n][j]);
+            shrink[j] = weigh(weight, j, top, into.top[n][j]);
             raised |= top != into.top[n][j];
             into.top[n][j] = top;
-#pragma unroll
-            for (int r = 0; r < 2; r++)
-                weight[2 * r + j] = power(weight[2 * r + j] - anchor) * WEIGHT_UNIT;
             into.total[n][j] = fmaf(into.total[n][j], shrink[j], weight[j] + weight[2 + j]);
         }
         if (__any_sync(EVERY_LANE, raised)) {  // otherwise every factor is 1
@@ -224,13 +247,7 @@ __device__ __forceinline__ void weigh_keys(u32 weights[TILES][PARTS_OF][2], Gath
 #pragma unroll
                 for (int i = 0; i < 4; i++) into.value[n][t][i] *= shrink[i & 1];
         }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            u32 part[PARTS_OF];
-            split_pair(part, weight[2 * r], weight[2 * r + 1]);
-#pragma unroll
-            for (int p = 0; p < PARTS_OF; p++) weights[n][p][r] = transposed(part[p]);
-        }
+        split_weights(weights[n], weight);
     }
 }
 

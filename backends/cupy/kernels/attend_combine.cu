@@ -6,33 +6,32 @@
 #include "numbers.cuh"
 #include "merge.cuh"
 
-extern "C" __global__ void attend_combine(float* __restrict__ out, const float* __restrict__ parts,
-                                          const float2* __restrict__ tops,
+extern "C" __global__ void attend_combine(float* out, const float* parts, const float2* tops,
                                           const int* __restrict__ context_lens,
                                           const int* __restrict__ first_token,
                                           const float* __restrict__ sinks, int dim, int most_splits,
                                           int window) {
     int head = blockIdx.x, sequence = blockIdx.y, d = threadIdx.x;
     int position = context_lens[sequence] - 1;
+    wait_for_previous();
+    let_next_begin();
     if (position < 0) return;
     int first = window > 0 ? max(0, position - window + 1) : 0;
     long long row = (long long)first_token[sequence] * gridDim.x + head;
     const float2* of = tops + row * most_splits;
     int from = first / SPLIT, to = position / SPLIT;
-    float sink = sinks ? sinks[head] * LOG2_E : NEVER, top = ceilf(sink);
+    float top = with_sink(NEVER, sinks, head);
     for (int split = from + threadIdx.x % WARP; split <= to; split += WARP)
-        top = fmaxf(top, __ldg(of + split).x);
+        top = fmaxf(top, of[split].x);
     for (int step = 16; step; step >>= 1) top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, step));
-    float total = sinks ? exp2f(sink - ceilf(sink)) * WEIGHT_UNIT * power_of_two(ceilf(sink) - top)
-                        : 0.0f,
-          value = 0;
+    float total = sink_weight(top, sinks, head), value = 0;
     const float* part = parts + row * most_splits * dim + d;
 #pragma unroll 16
     for (int split = from; split <= to; split++) {
-        float2 one = __ldg(of + split);
+        float2 one = of[split];
         float by = power_of_two(one.x - top);
         total = fmaf(one.y, by, total);
-        value = fmaf(__ldg(part + (long long)split * dim), by, value);
+        value = fmaf(part[(long long)split * dim], by, value);
     }
     out[row * dim + d] = value / total;
 }

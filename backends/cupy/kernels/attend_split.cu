@@ -18,8 +18,7 @@
 #include "attend.cuh"
 
 extern "C" __global__ void __launch_bounds__(WARP)
-    attend_split(float* __restrict__ parts, float2* __restrict__ tops, const float* __restrict__ q,
-                 const u16* __restrict__ keys, const u16* __restrict__ values,
+    attend_split(float* parts, float2* tops, const float* q, const u16* keys, const u16* values,
                  const int* __restrict__ tables, const int* __restrict__ context_lens,
                  const int* __restrict__ first_token, int table_width, int table_block,
                  int block_size, int group, int most_splits, int window, float scale,
@@ -28,6 +27,8 @@ extern "C" __global__ void __launch_bounds__(WARP)
     int position = context_lens[sequence] - 1;
     int first = window > 0 ? max(0, position - window + 1) : 0;
     int from = max(first, split * SPLIT), to = min(position, split * SPLIT + SPLIT - 1);
+    wait_for_previous();
+    let_next_begin();
     if (position < 0 || from > to) return;
     int lane = threadIdx.x, g = lane >> 2, c = lane & 3, token = first_token[sequence];
     int heads = gridDim.y * group;

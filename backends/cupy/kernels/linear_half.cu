@@ -17,10 +17,9 @@
 #include "strands.cuh"
 
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
-    linear_half(float* __restrict__ y, const float* __restrict__ bias,
-                const float* __restrict__ residual, const uint4* __restrict__ w,
-                const uint4* __restrict__ x, int rows, int stride, int blocks, int tokens,
-                int padded) {
+    linear_half(float* y, const float* __restrict__ bias, const float* residual,
+                const uint4* __restrict__ w, const uint4* x, int rows, int stride, int blocks,
+                int tokens, int padded) {
     int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
     int row_tiles = (rows + 15) / 16, row_tile = blockIdx.x * ROW_TILES,
         token = blockIdx.y * TOKEN_TILES * 8;
@@ -28,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
     int first = min(strand * run, blocks), last = min(first + run, blocks);
     float acc[ROW_TILES][TOKEN_TILES][4] = {};
 
-    auto load_block = [&](uint4(&a)[ROW_TILES][2], uint4(&b)[TOKEN_TILES], int at) {
+    auto load_weights = [&](uint4(&a)[ROW_TILES][2], int at) {
 #pragma unroll
         for (int r = 0; r < ROW_TILES; r++)
 #pragma unroll
@@ -37,10 +36,12 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
                     w +
                     (((long long)min(row_tile + r, row_tiles - 1) * blocks + at) * 2 + m) * WARP +
                     lane);
+    };
+    auto load_tokens = [&](uint4(&b)[TOKEN_TILES], int at) {
 #pragma unroll
         for (int n = 0; n < TOKEN_TILES; n++) {
             int t = min(token + n * 8 + g, padded - 1);  // a token alone is not padded
-            b[n] = __ldg(x + ((long long)at * padded + t) * 4 + c);
+            b[n] = x[((long long)at * padded + t) * 4 + c];
         }
     };
     auto add_block = [&](uint4(&a)[ROW_TILES][2], uint4(&b)[TOKEN_TILES]) {
@@ -56,12 +57,20 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
     uint4 a[AHEAD][ROW_TILES][2], b[AHEAD][TOKEN_TILES];  // on their way
 #pragma unroll
     for (int u = 0; u < AHEAD; u++)
-        if (first + u < last) load_block(a[u], b[u], first + u);
+        if (first + u < last) load_weights(a[u], first + u);
+    wait_for_previous();  // for x, and for y and residual
+    let_next_begin();
+#pragma unroll
+    for (int u = 0; u < AHEAD; u++)
+        if (first + u < last) load_tokens(b[u], first + u);
     for (int at = first; at < last; at += AHEAD) {
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
             if (at + u < last) add_block(a[u], b[u]);
-            if (at + u + AHEAD < last) load_block(a[u], b[u], at + u + AHEAD);
+            if (at + u + AHEAD < last) {
+                load_weights(a[u], at + u + AHEAD);
+                load_tokens(b[u], at + u + AHEAD);
+            }
         }
     }
     add_strands<ROW_TILES, TOKEN_TILES>(acc, y, bias, residual, row_tile, token, rows, stride,

@@ -5,7 +5,8 @@
 //
 // Must move: the packed weights, once, and for every ROW_TILES of them the activations from the L2
 // cache.  Must do: 2 * rows * columns * tokens operations, on bytes; a tensor core multiplies a
-// tile (16 rows, 32 columns) with 8 tokens at a time, exactly.  One token uses an eighth of that.
+// tile (16 rows, 32 columns) with 8 tokens at a time, exactly.  For a token alone there is
+// linear_q8_one.cu.
 //
 // The order of addition, which all kernels of this mode keep (linear_q8_wide.cu too): the blocks of
 // a row are cut into STRANDS runs of equal length; each run is added up in order; then the runs
@@ -16,6 +17,7 @@
 // activations go straight to registers, AHEAD blocks at a time.
 
 #define STRANDS 8
+#define ONE_TOKEN 0
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
@@ -24,11 +26,9 @@
 #include "strands.cuh"
 
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
-    linear_q8(float* __restrict__ y, const float* __restrict__ bias,
-              const float* __restrict__ residual, const u8* low, const u8* high, const u8* scales,
-              const u8* supers, const i8* __restrict__ xq, const float* __restrict__ dx,
-              const float2* __restrict__ sums, int rows, int stride, int blocks, int tokens,
-              int padded) {
+    linear_q8(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
+              const u8* high, const u8* scales, const u8* supers, const i8* xq, const float* dx,
+              const float2* sums, int rows, int stride, int blocks, int tokens, int padded) {
     Planes w = {low, high, scales, supers};
     int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
     int row_tiles = (rows + 15) / 16, row_tile = blockIdx.x * ROW_TILES,
@@ -46,14 +46,18 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
     for (int r = 0; r < ROW_TILES; r++)
         mine[r] = of_lane(w, (long long)min(row_tile + r, row_tiles - 1) * blocks, lane);
     Sources from = sources_of_lane(xq, dx, sums, token, g, c);
-    auto load = [&](Held(&held)[AHEAD], int at) {  // may reach beyond the run: planes end with room
-        at = at < last ? at : first;  // something, where nothing is left
+    // Both may reach beyond the run (planes end with room), and load something if nothing is left.
+    auto load_rows = [&](Held(&held)[AHEAD], int at) {
+        at = at < last ? at : first;
 #pragma unroll
-        for (int u = 0; u < AHEAD; u++) {
+        for (int u = 0; u < AHEAD; u++)
 #pragma unroll
             for (int r = 0; r < ROW_TILES; r++) load_tile(held[u].raw[r], mine[r], at + u);
-            load_activations(held[u].x, from, at + u, padded);
-        }
+    };
+    auto load_tokens = [&](Held(&held)[AHEAD], int at) {
+        at = at < last ? at : first;
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) load_activations(held[u].x, from, at + u, padded);
     };
     auto add = [&](const Held(&held)[AHEAD], int at) {
 #pragma unroll
@@ -71,14 +75,19 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP)
             }
         }
     };
+    Held even[AHEAD], odd[AHEAD];
+    load_rows(even, first);
+    wait_for_previous();
+    let_next_begin();
     if (first < last) {  // while AHEAD blocks are worked on, the next are on their way
-        Held even[AHEAD], odd[AHEAD];
-        load(even, first);
+        load_tokens(even, first);
 #pragma unroll 1
         for (int at = first; at < last; at += 2 * AHEAD) {
-            load(odd, at + AHEAD);
+            load_rows(odd, at + AHEAD);
+            load_tokens(odd, at + AHEAD);
             add(even, at);
-            load(even, at + 2 * AHEAD);
+            load_rows(even, at + 2 * AHEAD);
+            load_tokens(even, at + 2 * AHEAD);
             add(odd, at + AHEAD);
         }
     }

@@ -20,6 +20,17 @@ __device__ __forceinline__ float power_of_two(float x) {
     return __int_as_float(max(127 + (int)fmaxf(x, -200.0f), 0) << 23);
 }
 
+// A head's sink, a score that takes a share and gives no value: the top with it, and its weight.
+__device__ __forceinline__ float with_sink(float top, const float* sinks, int head) {
+    return sinks ? fmaxf(top, ceilf(sinks[head] * LOG2_E)) : top;
+}
+
+__device__ __forceinline__ float sink_weight(float top, const float* sinks, int head) {
+    if (!sinks) return 0;
+    float sink = sinks[head] * LOG2_E;
+    return exp2f(sink - ceilf(sink)) * WEIGHT_UNIT * power_of_two(ceilf(sink) - top);
+}
+
 struct Shrink {
     float before, split;
 };

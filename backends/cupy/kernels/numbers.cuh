@@ -47,3 +47,20 @@ __device__ __forceinline__ float warp_sum(float x) {
     for (int step = 16; step; step >>= 1) x += __shfl_xor_sync(EVERY_LANE, x, step);
     return x;
 }
+
+// A launch may begin while the one before it ends (backends/cupy/driver.py).  What that one, or any
+// before it, wrote may be read from `wait_for_previous` on, through pointers that are not declared
+// __restrict__: the compiler must not take them for what never changes.  Weights, which nobody
+// writes, may be asked for before.  `let_next_begin` comes after the wait, so that never more than
+// two kernels run side by side.
+__device__ __forceinline__ void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}

@@ -25,36 +25,41 @@ __device__ __forceinline__ Sources sources_of_lane(const i8* xq, const float* dx
 __device__ __forceinline__ void load_activations(Activations& x, const Sources& from, int at,
                                                  int padded) {
     if (ONE_TOKEN) {
-        x.b[0] = LOAD((const uint2*)(from.xq + at * 32));
-        x.d[0][0] = LOAD(from.dx + at);
-        if (HAS_MINIMUM) x.s[0][0] = LOAD(from.sums + at);
+        x.b[0] = *((const uint2*)(from.xq + at * 32));
+        x.d[0][0] = *(from.dx + at);
+        if (HAS_MINIMUM) x.s[0][0] = *(from.sums + at);
         return;
     }
     at *= padded;
 #pragma unroll
     for (int n = 0; n < TOKEN_TILES; n++) {
-        x.b[n] = LOAD((const uint2*)(from.xq + at * 32 + n * 256));
-        float2 d = LOAD((const float2*)(from.dx + at + n * 8));
+        x.b[n] = *((const uint2*)(from.xq + at * 32 + n * 256));
+        float2 d = *((const float2*)(from.dx + at + n * 8));
         x.d[n][0] = d.x, x.d[n][1] = d.y;
         if (HAS_MINIMUM) {
-            float4 s = LOAD((const float4*)(from.sums + at + n * 8));
+            float4 s = *((const float4*)(from.sums + at + n * 8));
             x.s[n][0] = make_float2(s.x, s.y), x.s[n][1] = make_float2(s.z, s.w);
         }
     }
 }
 
-// acc + d * (scale * products - minimum * sum), where `from_start` is FLOAT_START_VALUE + products.
-// A scale of few bits times that constant is exact (`start`), and then one fused operation both
-// takes the constant away and rounds scale * products.
-__device__ __forceinline__ float add_term(float acc, float d, float scale, float start,
-                                          float from_start, float minimum, float sum) {
+// scale * products - minimum * sum, where `from_start` is FLOAT_START_VALUE + products.  A scale of
+// few bits times that constant is exact (`start`), and then one fused operation both takes the
+// constant away and rounds scale * products.
+__device__ __forceinline__ float term_of(float scale, float start, float from_start, float minimum,
+                                         float sum) {
 #if FORMAT == PARTS || FORMAT == PARTS_MIN
     float term = scale * (from_start - FLOAT_START_VALUE);
 #else
     float term = fmaf(scale, from_start, start);
 #endif
     if (HAS_MINIMUM) term = fmaf(-minimum, sum, term);
-    return fmaf(d, term, acc);
+    return term;
+}
+
+__device__ __forceinline__ float add_term(float acc, float d, float scale, float start,
+                                          float from_start, float minimum, float sum) {
+    return fmaf(d, term_of(scale, start, from_start, minimum, sum), acc);
 }
 
 struct Scales {  // of a tile's four pieces

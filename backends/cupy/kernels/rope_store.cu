@@ -6,6 +6,7 @@
 // is). Without a cache (keys null) q is all there is; without a table (pairs 0) nothing turns.
 
 #include "numbers.cuh"
+#include "rope.cuh"
 
 #if CACHE == 0
 #define ROW_BYTES(dim) (4 * (dim))
@@ -33,15 +34,16 @@ __device__ __forceinline__ void put(u8* row, int d, int dim, float x, bool here)
 #endif
 }
 
-extern "C" __global__ void rope_store(float* __restrict__ q, u8* __restrict__ keys,
-                                      u8* __restrict__ values, const float* __restrict__ x,
-                                      const float2* __restrict__ table,
-                                      const int* __restrict__ slots, int stride, int k_offset,
-                                      int v_offset, int heads, int kv_heads, int dim, int pairs,
-                                      int interleaved, int block_size) {
+extern "C" __global__ void rope_store(float* q, u8* keys, u8* values, const float* x,
+                                      const float2* table, const int* __restrict__ slots,
+                                      int stride, int k_offset, int v_offset, int heads,
+                                      int kv_heads, int dim, int pairs, int interleaved,
+                                      int block_size) {
     int lane = threadIdx.x % WARP, token = blockIdx.y;
     int part =
         blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;  // 0 .. heads + 2 * kv_heads - 1
+    wait_for_previous();
+    let_next_begin();
     if (part >= heads + (keys ? 2 * kv_heads : 0)) return;
     bool is_q = part < heads, is_v = part >= heads + kv_heads;
     int head = is_q ? part : is_v ? part - heads - kv_heads : part - heads;
@@ -61,17 +63,10 @@ extern "C" __global__ void rope_store(float* __restrict__ q, u8* __restrict__ ke
     for (int start = 0; start < dim; start += WARP) {
         int d = start + lane;
         bool here = d < dim;
-        float value = here ? from[d] : 0.0f;
-        if (!is_v && d < 2 * pairs) {
-            bool second = interleaved ? d & 1 : d >= pairs;
-            int i = interleaved ? d / 2 : d % pairs, other = interleaved ? d ^ 1
-                                                             : second    ? d - pairs
-                                                                         : d + pairs;
-            float2 turn = __ldg(table + (long long)token * pairs + i);
-            float partner = from[other];
-            value = second ? fmaf(partner, turn.y, value * turn.x)
-                           : fmaf(value, turn.x, -partner * turn.y);
-        }
+        float value = !here ? 0.0f
+                      : is_v
+                          ? from[d]
+                          : turned(from, d, table + (long long)token * pairs, pairs, interleaved);
         if (is_q) {
             if (here) q[((long long)token * heads + head) * dim + d] = value;
         } else {

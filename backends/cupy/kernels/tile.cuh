@@ -132,7 +132,7 @@ __device__ __forceinline__ Planes of_lane(const Planes& w, long long tile, int l
             w.supers + super * SUPERS + g * (SUPERS / 8)};
 }
 
-__device__ __forceinline__ void load_tile(Raw& r, const Planes& mine, int at) {
+__device__ __forceinline__ void load_weights(Raw& r, const Planes& mine, int at) {
 #if LOW_BYTES == 16
     uint4 four = LOAD_ONCE((const uint4*)(mine.low + at * LOW_TILE));
     r.low[0] = four.x, r.low[1] = four.y, r.low[2] = four.z, r.low[3] = four.w;
@@ -145,6 +145,9 @@ __device__ __forceinline__ void load_tile(Raw& r, const Planes& mine, int at) {
 #elif FORMAT == Q6_K
     r.high = load_32(mine.high + at * HIGH_TILE);
 #endif
+}
+
+__device__ __forceinline__ void load_scales(Raw& r, const Planes& mine, int at) {
 #if FORMAT == PARTS || FORMAT == PARTS_MIN
     load_floats(r.scales, mine.scales + at * SCALE_TILE);
 #elif FORMAT == MXFP4
@@ -160,6 +163,11 @@ __device__ __forceinline__ void load_tile(Raw& r, const Planes& mine, int at) {
 #elif FORMAT == Q6_K
     r.super_d = LOAD((const u32*)(mine.supers + (u32)at / 8 * SUPERS));
 #endif
+}
+
+__device__ __forceinline__ void load_tile(Raw& r, const Planes& mine, int at) {
+    load_weights(r, mine, at);
+    load_scales(r, mine, at);
 }
 
 // Bit i of four goes to bit 0 of byte i.

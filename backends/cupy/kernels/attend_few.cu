@@ -1,0 +1,220 @@
+// attend_split.cu for few splits: the same parts, from eight warps instead of one     (decoding)
+//
+// Must move: each key and value once (4 * DIM bytes a key and kv head).  What takes the time is not
+// that, but one thing after another: a short context has few splits, each a walk of 16 steps.  So
+// here what does not depend on the step before is done side by side:
+//
+//   scores    a warp takes every eighth step's 16 keys
+//   weights   the same; a step's top is the highest so far, known once all scores are
+//   values    a warp takes DIM / 8 coordinates, and walks over the steps, in their order
+//
+// Each number is made of the same operations in the same order as there.  ONE_SPLIT: the part is
+// all there is, and attend_combine.cu's division is done here.
+//
+// ROPE: what rope_store.cu does is done here as well, each block for its own heads.  Where each
+// token has its own slot and no other query of the step sees it, nobody else asks for the new key.
+//
+// Grid: (splits, kv heads, sequences).
+
+#define LOAD_KV __ldcs  // nobody else asks for them
+#define TILES 1
+#define WARPS 8
+#define STEPS (SPLIT / 16)
+#define ROW (DIM * 2 + 16)  // bytes of a value in shared memory: rows begin in different banks
+
+#include "numbers.cuh"
+#include "tensor_core.cuh"
+#include "merge.cuh"
+#include "attend.cuh"
+#ifdef ROPE
+#include "rope.cuh"
+#define QUERY const float* x
+#define IS_NEW(key) ((key) >= position)
+#define TO_HALF(x) (HALF == 16 ? to_f16(x) : to_bf16(x))
+#else
+#define QUERY const float* q
+#define IS_NEW(key) false
+#endif
+
+extern "C" __global__ void __launch_bounds__(WARPS* WARP)
+    attend_few(float* parts, float2* tops, QUERY, u16* keys, u16* values,
+               const int* __restrict__ tables, const int* __restrict__ context_lens,
+               const int* __restrict__ first_token, const float* __restrict__ sinks,
+               int table_width, int table_block, int block_size, int group, int most_splits,
+               int window, float scale, float soft_cap
+#ifdef ROPE
+               ,
+               const float2* table, int stride, int k_offset, int v_offset, int pairs,
+               int interleaved
+#endif
+    ) {
+    extern __shared__ __align__(16) u8 rows_of_values[];
+    __shared__ int rows[SPLIT];
+    __shared__ float step_top[STEPS][8], step_shrink[STEPS][8];
+    __shared__ float2 step_total[STEPS][WARP];
+    __shared__ u32 step_weights[STEPS][PARTS_OF][2][WARP];
+    int split = blockIdx.x, head = blockIdx.y, sequence = blockIdx.z;
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
+    int position = context_lens[sequence] - 1;
+    int first = window > 0 ? max(0, position - window + 1) : 0;
+    int from = max(first, split * SPLIT), to = min(position, split * SPLIT + SPLIT - 1);
+    int token = first_token[sequence], heads = gridDim.y * group;
+    Paged kv = {keys,        values,     tables + (long long)sequence * table_width,
+                table_block, block_size, (int)gridDim.y,
+                head};
+    bool some = position >= 0 && from <= to;
+    if (some && warp == 0) find_rows(rows, kv, split * SPLIT, to);
+    wait_for_previous();
+    let_next_begin();
+    if (!some) return;
+    __syncthreads();
+
+    int start = from / 16 * 16, steps = (to - start) / 16 + 1;
+    u32 shared = (u32)__cvta_generic_to_shared(rows_of_values);
+    for (int i = threadIdx.x; i < steps * 16 * (DIM / 8); i += WARPS * WARP) {
+        int key = i / (DIM / 8), chunk = i % (DIM / 8);
+        if (IS_NEW(start + key)) continue;
+        const u16* value = kv.values + (long long)rows[start % SPLIT + key] * DIM + chunk * 8;
+        asm volatile(
+            "cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared + key * ROW + chunk * 16),
+            "l"(value));
+    }
+    asm volatile("cp.async.commit_group;");
+
+    // Scores, and each step's top.
+    constexpr int MINE = STEPS / WARPS;
+    uint4 k[MINE][2][K_CHUNKS];
+    float score[MINE][4];
+    auto load_step = [&](int i) {
+        int step = min(warp + i * WARPS, steps - 1);
+        load_keys(k[i], kv, rows + (start % SPLIT + step * 16), g, c);
+    };
+    Queries mine;
+    Sight sight;
+#ifdef ROPE
+    __shared__ float queries[8][DIM];
+    int new_step = (position - start) / 16;  // beyond the others, unless the split is the last
+#pragma unroll
+    for (int i = 0; i < MINE; i++)
+        if (min(warp + i * WARPS, steps - 1) != new_step) load_step(i);
+    const float* of_token = x + (long long)token * stride;
+    const float2* turns = table + (long long)token * pairs;
+    for (int part = warp; part < group + (to == position ? 2 : 0); part += WARPS) {
+        bool is_q = (part < group), is_v = (part > group);
+        const float* own = of_token + (is_q   ? (head * group + part) * DIM
+                                       : is_v ? v_offset + head * DIM
+                                              : k_offset + head * DIM);
+        long long row = (long long)rows[position % SPLIT] * DIM;
+        for (int d = lane; d < DIM; d += WARP) {
+            float number = is_v ? own[d] : turned(own, d, turns, pairs, interleaved);
+            if (is_q) {
+                queries[part][d] = number;
+            } else {
+                (is_v ? values : keys)[row + d] = TO_HALF(number);
+                for (int at = position - start; is_v && at < steps * 16; at++)  // and what is after
+                    *(u16*)(rows_of_values + at * ROW + 2 * d) = TO_HALF(number);
+            }
+        }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < MINE; i++)
+        if (min(warp + i * WARPS, steps - 1) == new_step) load_step(i);
+    split_query(mine, 0, queries[min(g, group - 1)], scale, c);
+#else
+#pragma unroll
+    for (int i = 0; i < MINE; i++) load_step(i);
+    split_query(mine, 0, q + ((long long)token * heads + head * group + min(g, group - 1)) * DIM,
+                scale, c);
+#endif
+    for (int j = 0; j < 2; j++) sight.first[0][j] = first, sight.last[0][j] = position;
+#pragma unroll
+    for (int i = 0; i < MINE; i++) {
+        int step = warp + i * WARPS;
+        score_keys(score[i], mine, 0, k[i], sight, start + step * 16, soft_cap, g);
+        float top[2] = {top_of(score[i], 0), top_of(score[i], 1)};
+        if (g == 0) step_top[step][2 * c] = top[0], step_top[step][2 * c + 1] = top[1];
+    }
+    __syncthreads();
+
+    // Weights below the highest top so far.
+#pragma unroll
+    for (int i = 0; i < MINE; i++) {
+        int step = warp + i * WARPS;
+        if (step >= steps) break;
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            float before = NEVER, top;
+#pragma unroll
+            for (int s = 0; s < STEPS; s++)
+                if (s < step) before = fmaxf(before, step_top[s][2 * c + j]);
+            top = fmaxf(step_top[step][2 * c + j], before);
+            float shrink = weigh(score[i], j, top, before);
+            if (g == 0) step_shrink[step][2 * c + j] = shrink;
+        }
+        step_total[step][lane] = make_float2(score[i][0] + score[i][2], score[i][1] + score[i][3]);
+        u32 weights[PARTS_OF][2];
+        split_weights(weights, score[i]);
+#pragma unroll
+        for (int p = 0; p < PARTS_OF; p++)
+            for (int r = 0; r < 2; r++) step_weights[step][p][r][lane] = weights[p][r];
+    }
+    asm volatile("cp.async.wait_group 0;");
+    __syncthreads();
+
+    // Values: coordinates 16 t .. of this warp; and the totals, of which every warp makes its own.
+    constexpr int MY_TILES = (DIM_TILES + WARPS - 1) / WARPS;
+    float value[MY_TILES][4] = {}, total[2] = {}, top[2] = {NEVER, NEVER};
+    int row = (lane >> 4) * 8 + (lane & 7), chunk = lane >> 3 & 1;  // of load_transposed
+    if (warp * MY_TILES >= DIM_TILES) return;
+#pragma unroll 4
+    for (int step = 0; step < steps; step++) {
+        float2 shrink = *(const float2*)&step_shrink[step][2 * c], add = step_total[step][lane];
+        total[0] = fmaf(total[0], shrink.x, add.x), total[1] = fmaf(total[1], shrink.y, add.y);
+        u32 weights[PARTS_OF][2];
+#pragma unroll
+        for (int p = 0; p < PARTS_OF; p++)
+            for (int r = 0; r < 2; r++) weights[p][r] = step_weights[step][p][r][lane];
+#pragma unroll
+        for (int t = 0; t < MY_TILES; t++) {
+            u32 a[4];
+            load_transposed(
+                a, shared + (step * 16 + row) * ROW + ((warp * MY_TILES + t) * 2 + chunk) * 16);
+#pragma unroll
+            for (int i = 0; i < 4; i++) value[t][i] *= i & 1 ? shrink.y : shrink.x;
+#pragma unroll
+            for (int p = PARTS_OF - 1; p >= 0; p--)
+                MMA(value[t], a[0], a[1], a[2], a[3], weights[p][0], weights[p][1]);
+        }
+    }
+#pragma unroll
+    for (int step = 0; step < STEPS; step++)
+        for (int j = 0; j < 2; j++)
+            if (step < steps) top[j] = fmaxf(top[j], step_top[step][2 * c + j]);
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+#pragma unroll
+        for (int step = 4; step < WARP; step <<= 1)
+            total[j] += __shfl_xor_sync(EVERY_LANE, total[j], step);
+        int column = 2 * c + j;
+        if (column >= group) continue;
+        long long of = (long long)token * heads + head * group + column;
+#ifdef ONE_SPLIT
+        float highest = with_sink(top[j], sinks, head * group + column);
+        float by = power_of_two(top[j] - highest);
+        float all = fmaf(total[j], by, sink_weight(highest, sinks, head * group + column));
+        float* to = parts + of * DIM + 16 * warp * MY_TILES + g;
+#pragma unroll
+        for (int t = 0; t < MY_TILES; t++) {
+            to[16 * t] = fmaf(value[t][j], by, 0.0f) / all;
+            to[16 * t + 8] = fmaf(value[t][2 + j], by, 0.0f) / all;
+        }
+#else
+        if (g == 0 && warp == 0) tops[of * most_splits + split] = make_float2(top[j], total[j]);
+        float* to = parts + (of * most_splits + split) * DIM + 16 * warp * MY_TILES + g;
+#pragma unroll
+        for (int t = 0; t < MY_TILES; t++)
+            to[16 * t] = value[t][j], to[16 * t + 8] = value[t][2 + j];
+#endif
+    }
+}

@@ -1,0 +1,143 @@
+// linear_q8_wide.cu on Hopper: the same sums, in the same order             (act="q8", prefill)
+//
+// Must move: weights and activations, each once (the L2 cache holds what blocks share).  Must do:
+// 2 * rows * columns * tokens operations on bytes, and for each 32 of them two in float32, which is
+// what takes the time: so everything else is kept away from the warps that do them.
+//
+// A thread block takes 128 rows and 128 tokens, and then others, as many as are left.  One warp
+// brings what GROUP blocks of 32 columns (of which a row has a multiple) need into one of STAGES
+// stages of shared memory; eight others multiply, 64 rows by 32 tokens each.  They walk the strands
+// one after the other, with a sum for the strand and one for the total.
+
+#define STRANDS 8
+#define STAGES 4
+#define ROW_TILES 4
+#define TOKEN_TILES 4
+#define ONE_TOKEN 0
+#define FROM_STAGES
+
+#include "numbers.cuh"
+#include "tensor_core.cuh"
+#include "tile.cuh"
+#include "products_q8.cuh"
+#include "strands.cuh"
+#include "ring.cuh"
+#include "pipeline.cuh"
+
+#define TOKENS 128
+#define BYTES_OF_X (TOKENS * 32)  // of a block: bytes, scales, sums
+#define SCALES_OF_X (TOKENS * 4)
+#define SUMS_OF_X (HAS_MINIMUM * TOKENS * 8)
+#define WEIGHTS (8 * WEIGHT_STAGE)
+#define STAGE (WEIGHTS + GROUP * (BYTES_OF_X + SCALES_OF_X + SUMS_OF_X))
+
+extern "C" __global__ void __launch_bounds__(384, 1)
+    linear_q8_hopper(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
+                     const u8* high, const u8* scales, const u8* supers, const i8* __restrict__ xq,
+                     const float* __restrict__ dx, const float2* __restrict__ sums, int rows,
+                     int stride, int blocks, int tokens, int padded) {
+    extern __shared__ __align__(128) u8 stages[];
+    __shared__ u64 barriers[2][STAGES];
+    Planes w = {low, high, scales, supers};
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
+    int row_tiles = (rows + 15) / 16, run = run_length(blocks), steps = blocks / GROUP;
+    int across = (tokens + TOKENS - 1) / TOKENS, pieces = across * ((row_tiles + 7) / 8);
+    u32 memory = (u32)__cvta_generic_to_shared(stages);
+    u32 full = (u32)__cvta_generic_to_shared(barriers[0]);
+    u32 empty = (u32)__cvta_generic_to_shared(barriers[1]);
+    if (threadIdx.x == 0)
+        for (int i = 0; i < STAGES; i++)
+            make_barrier(full + 8 * i, WARP), make_barrier(empty + 8 * i, 8);
+    barriers_made();
+
+    int turn = 0;  // stages so far
+    if (warp < 4) {  // the first brings: each lane a plane of a row tile, and some a block's x
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        if (warp > 0) return;
+        for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
+            long long tile = min(piece / across * 8 + lane / 4, row_tiles - 1);
+            Stretch mine = weight_stretch(w, lane % 4, tile * blocks);
+            for (int step = 0; step < steps; step++, turn++) {
+                int slot = turn % STAGES, at = step * GROUP;
+                u32 to = memory + slot * STAGE, barrier = full + 8 * slot;
+                wait(empty + 8 * slot, turn / STAGES & 1 ^ 1);
+                int bytes = mine.shared ? mine.bytes : GROUP * mine.bytes;
+                bool x_too = lane < GROUP;
+                long long token = (long long)(at + lane) * padded + piece % across * TOKENS;
+                expect(barrier, bytes + x_too * (BYTES_OF_X + SCALES_OF_X + SUMS_OF_X));
+                if (bytes)
+                    copy(to + lane / 4 * WEIGHT_STAGE + mine.to,
+                         mine.from + (long long)(mine.shared ? at / 8 : at) * mine.bytes, bytes,
+                         barrier);
+                to += WEIGHTS;
+                if (x_too) {
+                    copy(to + lane * BYTES_OF_X, xq + token * 32, BYTES_OF_X, barrier);
+                    to += GROUP * BYTES_OF_X;
+                    copy(to + lane * SCALES_OF_X, dx + token, SCALES_OF_X, barrier);
+                    to += GROUP * SCALES_OF_X;
+                    if (HAS_MINIMUM) copy(to + lane * SUMS_OF_X, sums + token, SUMS_OF_X, barrier);
+                }
+            }
+        }
+        return;
+    }
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    int first_tile = (warp - 4) / 4 * ROW_TILES, first_token = warp % 4 * 32;  // within the piece
+#pragma unroll 1
+    for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
+        float total[ROW_TILES][TOKEN_TILES][4];
+        int at = 0;
+#pragma unroll 1
+        for (int strand = 0; strand < STRANDS; strand++) {
+            float acc[ROW_TILES][TOKEN_TILES][4] = {};
+            int last = min((strand + 1) * run, blocks);
+#pragma unroll 1
+            for (; at < last; at += GROUP, turn++) {
+                int slot = turn % STAGES;
+                wait(full + 8 * slot, turn / STAGES & 1);
+                const u8* stage = stages + slot * STAGE;
+                const u8* of_x = stage + WEIGHTS;
+                Sources from = sources_of_lane(
+                    (const i8*)of_x, (const float*)(of_x + GROUP * BYTES_OF_X),
+                    (const float2*)(of_x + GROUP * (BYTES_OF_X + SCALES_OF_X)), first_token, g, c);
+#pragma unroll
+                for (int u = 0; u < GROUP; u++) {
+                    Activations x;
+                    load_activations(x, from, u, TOKENS);
+#pragma unroll
+                    for (int r = 0; r < ROW_TILES; r++) {
+                        Raw raw;
+                        u32 piece_of[4];
+                        Planes planes = planes_of(stage + (first_tile + r) * WEIGHT_STAGE);
+                        load_tile(raw, of_lane(planes, 0, lane), u);
+                        unpack(raw, piece_of);
+                        Scales scales = scales_for(raw);
+#pragma unroll
+                        for (int n = 0; n < TOKEN_TILES; n++)
+                            add_products(acc[r][n], piece_of, scales, x.b[n], x.d[n], x.s[n]);
+                    }
+                }
+                __syncwarp();
+                if (lane == 0) arrive(empty + 8 * slot);
+            }
+#pragma unroll
+            for (int r = 0; r < ROW_TILES; r++)
+#pragma unroll
+                for (int n = 0; n < TOKEN_TILES; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        total[r][n][i] = strand == 0 ? acc[r][n][i] : total[r][n][i] + acc[r][n][i];
+        }
+        int row_tile = piece / across * 8 + first_tile,
+            token = piece % across * TOKENS + first_token;
+#pragma unroll
+        for (int r = 0; r < ROW_TILES; r++)
+#pragma unroll
+            for (int n = 0; n < TOKEN_TILES; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    finish(y, bias, residual, total[r][n][i],
+                           (row_tile + r) * 16 + g + 8 * (i >> 1), token + n * 8 + 2 * c + (i & 1),
+                           rows, stride, tokens);
+    }
+}

@@ -1,0 +1,38 @@
+// Hopper's copy engine and the barriers that count what it has brought (PTX ISA 9.0,
+// sections 9.7.9.25 and 9.7.13.15): one warp asks for a stage of shared memory, others work on
+// those that have come. `full` of a stage is passed when its bytes are there, `empty` when all who
+// read it are done.
+
+__device__ __forceinline__ void make_barrier(u32 barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+
+__device__ __forceinline__ void barriers_made() {
+    asm volatile("fence.mbarrier_init.release.cluster;");
+    __syncthreads();
+}
+
+__device__ __forceinline__ void arrive(u32 barrier) {
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+__device__ __forceinline__ void expect(u32 barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes));
+}
+
+__device__ __forceinline__ void wait(u32 barrier, int parity) {
+    asm volatile(
+        "{ .reg .pred come;\n"
+        "again: mbarrier.try_wait.parity.shared.b64 come, [%0], %1;\n"
+        "@!come bra again; }" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
+}
+
+__device__ __forceinline__ void copy(u32 to, const void* from, int bytes, u32 barrier) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+            "r"(to),
+        "l"(from), "r"(bytes), "r"(barrier)
+        : "memory");
+}
