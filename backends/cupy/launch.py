@@ -102,7 +102,7 @@ class Launcher:
     def run(
         self, function: Any, grid: tuple[int, ...], threads: int, *args: Any, shared: int = 0
     ) -> None:
-        if shared > 30 * 1024:
+        if shared:
             function.kernel.max_dynamic_shared_size_bytes = shared
         values = tuple(c_type(a) for a in args)
         if function.waits:

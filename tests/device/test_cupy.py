@@ -9,6 +9,7 @@ from refimpl.formats.quants import block_type
 from refimpl.formats.quants.block import Packed
 from refimpl.kv.plan import Plan
 from refimpl.oracle import conform
+from tests.laws.engines import shapes_unchecked
 
 HEADS, KV_HEADS, DIM = 8, 2, 64
 MODES = [("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0")]
@@ -19,6 +20,12 @@ def backend_or_skip(**modes):
         return make_backend(**modes)
     except UnsupportedError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _weights_of_their_own():
+    with shapes_unchecked():
+        yield
 
 
 @pytest.mark.parametrize(("act", "cache"), MODES)
