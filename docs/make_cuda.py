@@ -1,0 +1,115 @@
+"""Write the tables of docs/cuda.md from a device's record.
+
+    python -m bench.gpu --record golden/devices/h200.json      on the GPU
+    python docs/make_cuda.py                                   the tables
+
+Figures of other engines were measured on the same kind of GPU, not beside ours: they stand here.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RECORD, PAGE = HERE.parent / "golden" / "devices" / "h200.json", HERE / "cuda.md"
+
+FLASHINFER = {(64, 4096): 269.6, (1, 32768): 60.8, (256, 1024): 284.5}
+"""Microseconds of FlashInfer 0.5.3 for so many sequences of such a context."""
+LLAMA_CPP = (
+    ("8B Q8_0, one sequence", "8B Q8_0", "decode 1", 263.6, "75 %"),
+    ("8B Q4_K_M", "8B Q4_K_M", "decode 1", 284.7, "55 %"),
+    ("8B F16", "8B F16", "decode 1", 215.1, "80 %"),
+    ("1B Q8_0", "1B Q8_0", "decode 1", 908.8, "50 %"),
+    ("8B Q8_0, 64 sequences", "8B Q8_0", "decode 64", 4523, "1.5x"),
+    ("8B F16, 64 sequences", "8B F16", "decode 64", 6255, "1.5x"),
+    ("8B Q8_0, prompt of 2048", "8B Q8_0", "prefill 2048", 11303, "2x"),
+    ("8B F16, prompt of 2048", "8B F16", "prefill 2048", 23443, "1.4x"),
+)
+"""What, the record's name and phase, llama.cpp's tokens a second, and our aim."""
+PRODUCTS = (("F16", "half"), *((f, "q8") for f in ("Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K")))
+EXACT = ("F16", "Q8_0", "Q4_K")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def conformance(record: dict[str, Any]) -> str:
+    (checks,) = {len(mode["rows"]) for mode in record["conformance"]}
+    worst = max(row["worst"] or 0 for mode in record["conformance"] for row in mode["rows"])
+    ok = all(mode["ok"] for mode in record["conformance"])
+    same = sum(case["same"] for case in record["cases"])
+    cuda, cupy = record["CUDA runtime"] // 1000, record["cupy-cuda13x"]
+    return (
+        f"On one {record['gpu'].removeprefix('NVIDIA ')} (CUDA {cuda}, CuPy {cupy}, "
+        f"{record['date']}): {checks} checks in each of {len(record['conformance'])} modes, "
+        f"{'all ok' if ok else 'NOT all ok'}, at most {worst:.2f} of a bound used; "
+        f"{same} of {len(record['cases'])} greedy texts equal."
+    )
+
+
+def attention(record: dict[str, Any]) -> str:
+    rows = []
+    for one in record["attention"]:
+        theirs = FLASHINFER.get((one["sequences"], one["context"]))
+        if theirs is None:
+            continue
+        share = 100 * one["GB/s"] / record["ceilings"]["read GB/s"]
+        rows.append(
+            [
+                f"{one['sequences']} x {one['context']}",
+                f"{theirs} us",
+                f"{one['us']:.1f} us, {one['GB/s']:.0f} GB/s",
+                f"{theirs / one['us']:.2f}x",
+                f"{share:.0f} %",
+            ]
+        )
+    what = "paged decode attention, 32/8 heads of 128, fp16, page 16"
+    return table([what, "FlashInfer 0.5.3", "here", "ratio", "share of read bandwidth"], rows)
+
+
+def products(record: dict[str, Any]) -> str:
+    read = record["ceilings"]["read GB/s"]
+
+    def share(act: str, kind: str, n_rows: int, columns: int) -> str:
+        for row in record["linear"]:
+            of = row["act"], row["format"], row["rows"], row["columns"], row["tokens"]
+            if of == (act, kind, n_rows, columns, 1):
+                return f"{100 * row['GB/s'] / read:.0f} %"
+        raise KeyError(f"{act} {kind} {n_rows} x {columns} is not in the record")
+
+    modes = [*PRODUCTS, *((kind, "none") for kind in EXACT)]
+    rows = [
+        [f"{kind}, act={act}", share(act, kind, 4096, 14336), share(act, kind, 14336, 4096)]
+        for kind, act in modes
+    ]
+    what = f"one token, in a graph, share of the {read:.0f} GB/s read there"
+    return table([what, "4096 x 14336", "14336 x 4096"], rows)
+
+
+def models(record: dict[str, Any]) -> str:
+    measured, rows = {one["model"]: one for one in record["models"]}, []
+    for what, name, phase, theirs, aim in LLAMA_CPP:
+        ours, alone = measured[name][f"{phase}: tokens/s"], phase == "decode 1"
+        share = f"{measured[name]['share of bandwidth %']:.0f} %" if alone else ""
+        rows.append([what, f"{theirs}", f"{ours:g}", f"{ours / theirs:.2f}", share, aim])
+    return table(
+        ["tokens a second", "llama.cpp", "here", "ratio", "share of bandwidth", "aim"], rows
+    )
+
+
+def page(record: dict[str, Any]) -> str:
+    text = PAGE.read_text()
+    for make in (conformance, attention, products, models):
+        begin = f"<!-- {make.__name__} -->\n"
+        before, found, rest = text.partition(begin)
+        _, end, after = rest.partition("<!-- end -->")
+        if not (found and end):
+            raise ValueError(f"{PAGE.name} needs a part {make.__name__!r}")
+        text = f"{before}{begin}{make(record)}\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(json.loads(RECORD.read_text())))
