@@ -67,8 +67,8 @@ def machine() -> dict:
 def speculation_table(case: dict) -> str:
     head = (
         f"{case['text'].capitalize()}, temperature {case['temperature']:g}, {case['backend']}"
-        f"{', act=q8' if case['act'] == 'q8' else ''}; a guess of the draft model costs "
-        f"{case['cost']:.2f} of a plain step:\n\n"
+        f"{', act=q8' if case['act'] == 'q8' else ''}; a step with {case['guesses']} "
+        f"guesses of the draft model costs {case['costs'][-1]:.2f} plain ones:\n\n"
         "| | tokens a step | guesses right, % | tokens/s | speed-up | the plain text |\n"
         "|---|---|---|---|---|---|\n"
     )

@@ -1,6 +1,6 @@
 """`refimpl bench speculative`: plain decoding beside every kind of guess, by the clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from refimpl.engine.speculative.measure import Measured, Target, Ways
     from refimpl.engine.speculative.speculator import Speculator
     from refimpl.model.load import Loaded
+    from refimpl.sampling import SamplingParams
 
 OPENINGS = (
     "Once upon a time, there was a little girl named Lily.",
@@ -54,7 +55,7 @@ def speculative(
     from dataclasses import asdict
     from time import perf_counter
 
-    from refimpl.engine.speculative.measure import Target, compare, cost_of_a_guess
+    from refimpl.engine.speculative.measure import Target, compare
     from refimpl.sampling import SamplingParams
 
     loaded, backend = open_model(options)
@@ -67,24 +68,17 @@ def speculative(
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
     prompts = [encode(loaded, text, i) for i in range(len(OPENINGS))]
     drafter = load_drafter(draft, loaded, backend)
-    plain, fixed = compare(
-        target,
-        {"plain": None, "draft": with_draft(drafter, target, k=guesses)},
-        prompts[:1],
-        params,
-        clock=perf_counter,
-        repeats=repeats,
-    )
-    cost = cost_of_a_guess(plain, fixed, guesses)
-    ways = ways_of(drafter, target, guesses, cost, sampled=temperature > 0)
+    costs = costs_of_lengths(drafter, target, guesses, prompts[:1], params, repeats)
+    ways = ways_of(drafter, target, guesses, costs, sampled=temperature > 0)
     rows = compare(target, ways, prompts, params, clock=perf_counter, repeats=repeats)
     if as_json:
         about = {"backend": backend.name, "text": text, "temperature": temperature}
-        found = {"guesses": guesses, "cost": cost, "rows": [asdict(row) for row in rows]}
+        found = {"guesses": guesses, "costs": costs, "rows": [asdict(row) for row in rows]}
         echo_json(about | found)
         return
     click.echo(
-        f"{text}, temperature {temperature:g}, {backend.name}; a guess costs {cost:.2f} step"
+        f"{text}, temperature {temperature:g}, {backend.name}; "
+        f"a step with {guesses} guesses costs {costs[-1]:.2f} plain ones"
     )
     click.echo(table(rows))
 
@@ -95,10 +89,35 @@ def encode(loaded: "Loaded", text: str, i: int) -> list[int]:
     return loaded.tokenizer.encode_chat([{"role": "user", "content": QUESTIONS[i]}])
 
 
+def costs_of_lengths(
+    drafter: "Loaded",
+    target: "Target",
+    most: int,
+    prompts: list[list[int]],
+    params: "SamplingParams",
+    repeats: int,
+) -> list[float]:
+    """What a step with 0, 1, 2, ... guesses costs, in plain steps, over some 32 tokens."""
+    from dataclasses import replace
+    from time import perf_counter
+
+    from refimpl.engine.speculative.measure import compare, costs_of_steps
+
+    ways: dict[str, Callable[[], Speculator] | None] = {"plain": None}
+    ways |= {str(k): with_draft(drafter, target, k=k) for k in range(1, most + 1)}
+    few = replace(params, max_tokens=min(params.max_tokens or 32, 32))
+    return costs_of_steps(compare(target, ways, prompts, few, clock=perf_counter, repeats=repeats))
+
+
 def with_draft(
-    drafter: "Loaded", target: "Target", *, k: int, cost: float | None = None, **how: Any
+    drafter: "Loaded",
+    target: "Target",
+    *,
+    k: int = 0,
+    costs: Sequence[float] | None = None,
+    **how: Any,
 ) -> "Callable[[], Speculator]":
-    """The draft model, k guesses a step, or as many as pay where `cost` says what one costs."""
+    """The draft model, k guesses a step, or as many as pay where `costs` says what they cost."""
     from refimpl.engine.speculative.draft_model import DraftModel
     from refimpl.engine.speculative.length import Adaptive, Fixed
     from refimpl.engine.speculative.speculator import Speculator
@@ -106,13 +125,14 @@ def with_draft(
     def make() -> Speculator:
         n_blocks = 2 + target.model.config.context_length // 16
         proposer = DraftModel(drafter.model, target.backend.for_drafts(), n_blocks=n_blocks, **how)
-        length = Fixed(k) if cost is None else Adaptive(most=2 * k, cost=cost)
-        return Speculator(proposer, length)
+        return Speculator(proposer, Fixed(k) if costs is None else Adaptive(costs))
 
     return make
 
 
-def ways_of(drafter: "Loaded", target: "Target", k: int, cost: float, *, sampled: bool) -> "Ways":
+def ways_of(
+    drafter: "Loaded", target: "Target", k: int, costs: Sequence[float], *, sampled: bool
+) -> "Ways":
     from refimpl.engine.speculative.length import Fixed
     from refimpl.engine.speculative.ngram import NGram
     from refimpl.engine.speculative.speculator import Speculator
@@ -121,7 +141,7 @@ def ways_of(drafter: "Loaded", target: "Target", k: int, cost: float, *, sampled
     ways: dict[str, Callable[[], Speculator] | None] = {
         "plain": None,
         f"draft model, {k}": with_draft(drafter, target, k=k),
-        "draft model, adaptive": with_draft(drafter, target, k=k, cost=cost),
+        "draft model, adaptive": with_draft(drafter, target, costs=costs),
         f"draft tree, {k} and 1 aside": with_draft(drafter, target, k=k, siblings=1),
         f"prompt lookup, {k}": lambda: Speculator(NGram(), Fixed(k)),
         f"suffix automaton, {k}": lambda: Speculator(Suffix(), Fixed(k)),

@@ -116,12 +116,10 @@ def rows_of(
 
     The last of who draws, all of a draft, and all of a scored prompt.
     """
-    draws = np.array([bool(share.draws) for share in shares])
-    rows = seq_starts[1:][draws] - np.int32(1)
-    more = [
-        first + position - share.start
-        for share, first in zip(shares, seq_starts.tolist(), strict=False)
-        if share.scored or share.draft
-        for position in (*share.scored, *range(share.end - 1, share.end + share.n_draft - 1))
-    ]
-    return np.union1d(rows, np.array(more, dtype=np.int32)) if more else rows
+    ends = seq_starts[1:].tolist()
+    wanted = {end - 1 for share, end in zip(shares, ends, strict=True) if share.draws}
+    for share, first in zip(shares, seq_starts.tolist(), strict=False):
+        if share.scored or share.draft:
+            drafted = range(share.end - 1, share.end + share.n_draft - 1)
+            wanted.update(first + place - share.start for place in (*share.scored, *drafted))
+    return np.array(sorted(wanted), dtype=np.int32)

@@ -97,6 +97,8 @@ class Draft:
 
     def path(self, node: int) -> list[int]:
         """The nodes from the root to this one."""
+        if self.parents is None:
+            return [*range(node + 1)]
         nodes = []
         while node >= 0:
             nodes.append(node)
@@ -104,6 +106,8 @@ class Draft:
         return nodes[::-1]
 
     def children(self, node: int) -> list[int]:
+        if self.parents is None:
+            return [*range(node + 1, len(self))[:1]]
         return [i for i in range(node + 1, len(self)) if self.parent(i) == node]
 
     def first(self, n: int) -> "Draft":

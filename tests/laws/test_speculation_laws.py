@@ -15,7 +15,7 @@ from refimpl.engine.limits import Limits
 from refimpl.engine.request import Status
 from refimpl.engine.speculative.draft_model import DraftModel
 from refimpl.engine.speculative.engine import SpeculativeEngine
-from refimpl.engine.speculative.length import Adaptive, Fixed
+from refimpl.engine.speculative.length import Adaptive, Fixed, even_costs
 from refimpl.engine.speculative.ngram import NGram
 from refimpl.engine.speculative.proposer import Recital
 from refimpl.engine.speculative.speculator import Speculator
@@ -116,7 +116,7 @@ class Checked(ReferenceBackend):
     schedules(),
     st.sampled_from(KINDS),
     st.integers(0, 12),
-    st.sampled_from([Fixed(1), Fixed(5), Adaptive(most=4, start=0.9)]),
+    st.sampled_from([Fixed(1), Fixed(5), Adaptive(even_costs(4, 0.2), start=0.9)]),
 )
 def test_law_12_guesses_change_no_bit_of_the_text(family, seed, asks, schedule, kind, lot, length):
     """Any draft, any schedule, greedy or not: every token and log-probability of the naive loop."""

@@ -112,8 +112,8 @@ ENGINE = [
         "logits_of_the_first_token",
         "plan",
         BATCH,
-        "rows = seq_starts[1:][draws] - np.int32(1)",
-        "rows = seq_starts[:-1][draws]",
+        "wanted = {end - 1 for share, end in zip(shares, ends, strict=True)",
+        "wanted = {start for share, start in zip(shares, seq_starts.tolist(), strict=False)",
         LAW_11,
     ),
     Mutant(

@@ -6,24 +6,27 @@ If each guess is right with probability a, independently, k guesses give
     1 + k (d + v)                                                    plain steps,
 
 where d is what a guess costs to make and v what it costs to compute beside the others, in plain
-steps.  `Adaptive` chooses the k with the best quotient; none, if none pays.  It takes for a the
-right guesses of a request among those decided, all others fading away, so that it follows the text
-from a list into a dialogue, and tries again after a while where it had given up.
+steps, if every guess costs the same.  It does not: kernels compute tokens in tiles, so the eighth
+may be free and the ninth as dear as eight.  `Adaptive` is told what a step of each length costs and
+chooses the k with the best quotient; none, if none pays.  It takes for a the right guesses of a
+request among those decided, all others fading away, so that it follows the text from a list into a
+dialogue, and tries again after a while where it had given up.
 
-What was not reached after the first wrong guess decides nothing, so it is not counted.  That every
-guess costs the same is a simplification: kernels that compute tokens in tiles make some of them
-free.
+What was not reached after the first wrong guess decides nothing, so it is not counted.
 
 Source: Leviathan et al. (2023), equation 1 and theorem 3.8, with v = 0.
 
->>> [round(gain(0.8, k, cost=0.1), 2) for k in (0, 1, 3, 5, 8)]
+>>> costs = even_costs(8, 0.1)
+>>> [round(gain(0.8, k, costs), 2) for k in (0, 1, 3, 5, 8)]
 [1.0, 1.64, 2.27, 2.46, 2.4]
->>> Adaptive(most=8, cost=0.1, start=0.8).best(0.8)
-6
->>> Adaptive(most=8, cost=0.6, start=0.8).best(0.3)
-0
+>>> Adaptive(costs, start=0.8).best(0.8), Adaptive(even_costs(8, 0.6)).best(0.3)
+(6, 0)
+>>> in_tiles_of_four = [1.0, 1.3, 1.35, 1.4, 2.4, 2.5, 2.55, 2.6]
+>>> [Adaptive(in_tiles_of_four).best(a) for a in (0.2, 0.5, 0.97)]
+[0, 3, 7]
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from refimpl.engine.request import Request
@@ -36,9 +39,18 @@ def expected_tokens(a: float, k: int) -> float:
     return float(sum(a**i for i in range(k + 1)))
 
 
-def gain(a: float, k: int, *, cost: float) -> float:
-    """How many times faster than plain steps; `cost` is that of one guess, d + v."""
-    return expected_tokens(a, k) / (1 + k * cost)
+def gain(a: float, k: int, costs: Sequence[float]) -> float:
+    """How many times faster than plain steps; `costs[k]` is a step with k guesses, in those."""
+    return expected_tokens(a, k) / costs[k]
+
+
+def even_costs(most: int, each: float) -> tuple[float, ...]:
+    """Where every guess costs the same.
+
+    >>> even_costs(3, 0.5)
+    (1.0, 1.5, 2.0, 2.5)
+    """
+    return tuple(1 + k * each for k in range(most + 1))
 
 
 @runtime_checkable
@@ -72,15 +84,18 @@ class Fixed:
 class Adaptive:
     """As many as pay, for each request by itself."""
 
-    def __init__(
-        self, *, most: int = 8, cost: float = 0.2, start: float = 0.7, fading: float = 0.9
-    ) -> None:
-        if most < 1 or cost < 0 or not 0 <= start < 1 or not 0 <= fading < 1:
+    def __init__(self, costs: Sequence[float], *, start: float = 0.7, fading: float = 0.9) -> None:
+        if (
+            len(costs) < 2
+            or not all(c > 0 for c in costs)
+            or not 0 <= start < 1
+            or not 0 <= fading < 1
+        ):
             raise InputError(
-                "an adaptive length needs most >= 1, cost >= 0, and start and fading in [0, 1)"
+                "an adaptive length needs costs above 0 of a step without guesses and of one with "
+                "1, 2, ... guesses, and start and fading in [0, 1)"
             )
-        self.most = most
-        self.cost = cost
+        self.costs = tuple(costs)
         self.start = start
         self.fading = fading
         self.seen: dict[Request, tuple[float, float]] = {}  # right and wrong guesses, fading
@@ -94,7 +109,7 @@ class Adaptive:
         return (right + 2 * self.start) / (right + wrong + 2)
 
     def best(self, a: float) -> int:
-        return max(range(self.most + 1), key=lambda k: gain(a, k, cost=self.cost))
+        return max(range(len(self.costs)), key=lambda k: gain(a, k, self.costs))
 
     def learn(self, request: Request, n_offered: int, n_right: int) -> None:
         right, wrong = (self.fading * n for n in self.seen.get(request, (0.0, 0.0)))

@@ -4,8 +4,8 @@ Prompts are served one at a time, since guessing pays most where a step has one 
 take turns, prompt by prompt, so that a machine that is busy for a while is busy for all of them;
 a way's time is the sum over the prompts of its median time for each.  Time is an argument.
 
-The cost of a guess, which `Adaptive` needs, is not a setting but what the way with a fixed length
-was seen to cost: (time of a step with k guesses / time of a plain step - 1) / k.
+What a step with k guesses costs, which `Adaptive` needs, is not a setting but what ways with fixed
+lengths were seen to cost: (time of a step with k guesses / time of a plain step).
 
 >>> from itertools import count
 >>> from refimpl.backend import ReferenceBackend
@@ -167,7 +167,6 @@ def compare(
     return [way.measured(name, running["plain"]) for name, way in running.items()]
 
 
-def cost_of_a_guess(plain: Measured, guessing: Measured, n: int) -> float:
-    """In plain steps, from a way that makes n guesses a step."""
-    a_step, a_plain_step = (one.seconds / one.n_steps for one in (guessing, plain))
-    return max(0.0, (a_step / a_plain_step - 1) / n)
+def costs_of_steps(rows: Sequence[Measured]) -> list[float]:
+    """In plain steps, from the plain way, the way that makes one guess a step, two, ..."""
+    return [one.seconds / one.n_steps * rows[0].n_steps / rows[0].seconds for one in rows]

@@ -15,7 +15,6 @@ would:
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -69,11 +68,19 @@ def after(draft: Draft, node: int, last: Draw, *, free_at: int = 0) -> Draw:
 
     What is banned from that one is allowed again where a text has `free_at` tokens.
     """
-    history = [*last.history, *(draft.tokens[i] for i in draft.path(node))]
-    banned = last.banned if len(history) < free_at else frozenset()
     if node < 0:
         return last
-    return replace(last, row=last.row + 1 + node, history=history, banned=banned)
+    history = [*last.history, *(draft.tokens[i] for i in draft.path(node))]
+    return Draw(
+        row=last.row + 1 + node,
+        params=last.params,
+        history=history,
+        sample=last.sample,
+        mu=last.mu,
+        vocab_size=last.vocab_size,
+        banned=last.banned if len(history) < free_at else frozenset(),
+        mask=last.mask,
+    )
 
 
 def compared(draft: Draft, choose: Callable[[int], Sampled]) -> Decide:

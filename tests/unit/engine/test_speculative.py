@@ -1,6 +1,7 @@
 """Speculation by example: proposers, lengths, and drafts that meet the scheduler."""
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -20,7 +21,7 @@ from refimpl.engine.request import Finish, Request, Status
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.speculative.draft_model import DraftModel
 from refimpl.engine.speculative.engine import SpeculativeEngine
-from refimpl.engine.speculative.length import Adaptive, Fixed, expected_tokens
+from refimpl.engine.speculative.length import Adaptive, Fixed, even_costs, expected_tokens
 from refimpl.engine.speculative.ngram import NGram, guess
 from refimpl.engine.speculative.proposer import Ask, Recital
 from refimpl.engine.speculative.small_plan import small_plan
@@ -217,7 +218,7 @@ def test_expected_tokens_is_the_closed_form():
 
 
 def test_the_adaptive_length_gives_up_and_tries_again():
-    length, request = Adaptive(most=4, cost=0.3, start=0.6), running(PROMPT)
+    length, request = Adaptive(even_costs(4, 0.3), start=0.6), running(PROMPT)
     assert length.of(request) > 0
     for _ in range(5):
         length.learn(request, 4, 0)
@@ -230,17 +231,32 @@ def test_the_adaptive_length_gives_up_and_tries_again():
 
 
 def test_the_adaptive_length_grows_where_guesses_are_right():
-    length, request = Adaptive(most=8, cost=0.2, start=0.5), running(PROMPT)
+    length, request = Adaptive(even_costs(8, 0.2), start=0.5), running(PROMPT)
     before = length.of(request)
     for _ in range(9):
         length.learn(request, 4, 4)
     assert length.of(request) == 8 > before
 
 
-@pytest.mark.parametrize("wrong", [{"most": 0}, {"cost": -1.0}, {"start": 1.0}, {"fading": 2.0}])
+def test_the_adaptive_length_knows_which_guesses_are_nearly_free():
+    in_tiles = [1.0, 1.1, 1.6, 1.6, 2.8, 2.8, 2.8, 2.8, 4.6]
+    lengths = [Adaptive(in_tiles).best(a) for a in (0.05, 0.3, 0.6, 0.8, 0.95)]
+    assert lengths == [0, 1, 1, 3, 7]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"costs": [1.0]},
+        {"costs": [1.0, -1.0]},
+        {"costs": [1.0, math.nan]},
+        {"start": 1.0},
+        {"fading": 2.0},
+    ],
+)
 def test_lengths_that_make_no_sense_are_refused(wrong):
     with pytest.raises(InputError):
-        Adaptive(**wrong)
+        Adaptive(**{"costs": [1.0, 1.2]} | wrong)
 
 
 # --- in the engine ---

@@ -116,3 +116,16 @@ def test_penalised_logits_are_the_definitions_in_every_bit():
     assert np.array_equal(
         allowed_by(row, draw), sampling.process(row.astype(float), params, history)
     )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_of_many_greedy_rows_one_that_is_no_distribution_fails_alone(bad):
+    rows = np.random.default_rng(0).standard_normal((5, 40)).astype(np.float32)
+    rows[1] = bad
+    rows[3, 35:] = 9.0  # beyond what its request knows
+    greedy = SamplingParams(temperature=0.0)
+    draws = [Draw(row=i, params=greedy, vocab_size=33 if i == 3 else 40) for i in (4, 1, 3, 0)]
+    ours, theirs = choose(rows, draws), sampling.choose(rows, draws)
+    assert [type(one) for one in ours] == [type(one) for one in theirs]
+    assert isinstance(ours[1], RefimplError)
+    assert [ours[i].token for i in (0, 2, 3)] == [theirs[i].token for i in (0, 2, 3)]
