@@ -13,7 +13,8 @@ import numpy as np
 
 from backends.cupy import make_backend
 from backends.cupy.backend import DeviceModel
-from backends.cupy.graph import DecodeGraph, next_power
+from backends.cupy.buckets import next_power
+from backends.cupy.graph import DecodeGraph
 from backends.cupy.launch import SPLIT, TILE_BYTES
 from backends.cupy.step import Linear, fuse_layer, roomy
 from backends.cupy.tiles import FORMATS, Planes, Tiles

@@ -35,7 +35,7 @@ def variants() -> Iterator[Variant]:
     )
     yield "normalise", {}
     yield "normalise", {"LAYER": None}
-    yield from ((name, {}) for name in ("angles", "copy_blocks"))
+    yield from ((name, {}) for name in ("angles", "copy_blocks", "argmax", "advance", "sample"))
 
 
 def linear_variants() -> Iterator[Variant]:
