@@ -22,7 +22,7 @@ from backends.cupy.attention import Attention, Shape, put_plan, walk_work
 from backends.cupy.bounds import bound
 from backends.cupy.buckets import all_rows, bucket, check_ahead, one_token_each, replayable
 from backends.cupy.cache import CACHES, DeviceCache, new_cache
-from backends.cupy.graph import DecodeGraph, Graphs, most_probable
+from backends.cupy.graph import Argmax, DecodeGraph, Graphs
 from backends.cupy.launch import Launcher
 from backends.cupy.ops import Operations, float32
 from backends.cupy.sampling import choose
@@ -249,25 +249,20 @@ class CudaBackend(Composed):
             return super().decode_greedily(model, plan, cache, n, vocab_size)
         check_ahead(plan, n, vocab_size, model.config.vocab_size)
         chosen = cupy.empty((n, sequences), np.int32)
-        logits = self.forward(model, plan, cache)
-        most_probable(self.launcher, chosen[0], logits, vocab_size)
+        argmax = Argmax(self.launcher, sequences)
+        argmax(chosen[0], self.forward(model, plan, cache), vocab_size)
         if n > 1:
-            self.go_on(model, plan.after(np.zeros(sequences, np.int32)), cache, chosen, vocab_size)
+            plan = plan.after(np.zeros(sequences, np.int32))  # the token is on the device
+            graph = self.graph(model, plan, cache, n - 1)
+            assert graph is not None  # one token of each of so many sequences
+            graph.put(plan, plan.tokens)
+            graph.ids[:sequences] = chosen[0]
+            for i in range(1, n):
+                graph.replay()
+                argmax(chosen[i], graph.logits, vocab_size)
+                if i + 1 < n:
+                    graph.go_on(chosen[i])
         return np.ascontiguousarray(self.host(chosen).T)
-
-    def go_on(
-        self, model: DeviceModel, plan: Plan, cache: DeviceCache, chosen: Any, vocab_size: int
-    ) -> None:
-        """The steps after the first; the plan's tokens are chosen[0]."""
-        graph = self.graph(model, plan, cache, len(chosen) - 1)
-        assert graph is not None  # one token of each of so many sequences
-        graph.put(plan, plan.tokens)
-        graph.ids[: chosen.shape[1]] = chosen[0]
-        for i in range(1, len(chosen)):
-            graph.replay()
-            most_probable(self.launcher, chosen[i], graph.logits, vocab_size)
-            if i + 1 < len(chosen):
-                graph.go_on(chosen[i])
 
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         """On the device, where its arithmetic decides; else by the definition, row by row."""

@@ -144,8 +144,21 @@ class Graphs:
         return made[key]
 
 
-def most_probable(launcher: Launcher, out: Any, logits: Any, vocab_size: int) -> None:
-    """out = logits[:, :vocab_size].argmax(axis=1)"""
-    launcher.run(
-        launcher.kernels("argmax"), (len(out),), 1024, out, logits, vocab_size, logits.shape[1]
-    )
+class Argmax:
+    """logits[:, :vocab_size].argmax(axis=1) of up to so many rows."""
+
+    def __init__(self, launcher: Launcher, rows: int) -> None:
+        self.launcher = launcher
+        self.best = cupy.zeros((rows, 2), np.uint64)
+
+    def __call__(self, out: Any, logits: Any, vocab_size: int) -> None:
+        self.launcher.run(
+            self.launcher.kernels("argmax"),
+            (-(-vocab_size // 4096), len(out)),
+            256,
+            out,
+            self.best,
+            logits,
+            vocab_size,
+            logits.shape[1],
+        )

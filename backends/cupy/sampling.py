@@ -1,8 +1,9 @@
-"""Choosing tokens where the logits are: one kernel for a step's draws, and a few bytes back.
+"""Choosing tokens where the logits are: four kernels for a step's draws, and a few bytes back.
 
 Masks (bit sets, as they come), bans, biases, penalties, temperature, top_k, top_p, min_p and greedy
-draws are `kernels/sample.cu`'s.  Whatever else a request asks for, the definition chooses, and so
-it does where a sum lies too close to a line: only the rows of such draws are copied to the host.
+draws are the kernels' (`kernels/sample.cuh`).  Whatever else a request asks for, the definition
+chooses, and so it does where a sum lies too close to a line: only the rows of such draws are copied
+to the host.
 
 A row's result is that of the definition, token for token; its log-probabilities are good to
 vocabulary / 2**62 and a few float64 roundings.
@@ -36,10 +37,10 @@ def record(numbers: str, integers: str) -> "np.dtype[Any]":
 
 DRAW, DRAWN = record(SETTINGS, PLACES), record(OUTCOME, "token decided")
 """The records of kernels/sample.cuh."""
-THREADS = 1024
-MOST_BLOCKS = 128
-"""Draws at work side by side: each has a row of float64 to itself."""
-MOST_TOKENS = 512 * 1024  # of a vocabulary (sample_sums.cuh)
+TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 32776  # as sample.cuh has them
+MOST_DRAWS = 128
+"""At a time: each has a row of float64 to itself."""
+MOST_TOKENS = 512 * TILE  # of a vocabulary (sample_pick.cu)
 LEAST_MIN_P = 1e-300  # weights below it are not good to a few ulps
 
 
@@ -86,25 +87,45 @@ def run(launcher: Any, logits: Any, asked: Asked) -> ndarray:
     """What became of each draw."""
     import cupy
 
-    n, columns = len(asked.draws), logits.shape[1]
-    parts = [np.ascontiguousarray(part).view(np.uint8) for part in asked]
-    ends = np.cumsum([len(part) for part in parts])
-    uploaded = cupy.asarray(np.concatenate(parts))
-    out = cupy.empty(n * DRAWN.itemsize, np.uint8)
-    blocks = min(n, MOST_BLOCKS)
-    launcher.run(
-        launcher.kernels("sample"),
-        (blocks,),
-        THREADS,
-        out,
-        cupy.empty((blocks, columns), np.float64),
-        logits,
-        *(uploaded[end - len(part) :] for part, end in zip(parts, ends.tolist(), strict=True)),
-        np.float64(unit(columns)),
-        n,
-        columns,
-    )
+    draws, amounts, words = upload(asked)
+    out = cupy.empty(len(asked.draws) * DRAWN.itemsize, np.uint8)
+    for first in range(0, len(asked.draws), MOST_DRAWS):
+        n = min(MOST_DRAWS, len(asked.draws) - first)
+        some = draws[first * DRAW.itemsize :]
+        run_some(launcher, out[first * DRAWN.itemsize :], logits, some, amounts, words, n)
     return np.asarray(cupy.asnumpy(out)).view(DRAWN)
+
+
+def upload(asked: Asked) -> list[Any]:
+    """Its three arrays on the device, in one copy."""
+    import cupy
+
+    parts = [np.ascontiguousarray(part).view(np.uint8) for part in asked]
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    memory = cupy.asarray(np.concatenate(parts))
+    return [memory[end - len(part) :] for part, end in zip(parts, ends, strict=True)]
+
+
+def run_some(
+    launcher: Any, out: Any, logits: Any, draws: Any, amounts: Any, words: Any, n: int
+) -> None:
+    """Four kernels, for n draws."""
+    import cupy
+
+    columns = logits.shape[1]
+    tiles, one = -(-columns // TILE), np.float64(unit(columns))
+    x = cupy.empty((n, columns), np.float64)
+    pieces = cupy.empty((n, tiles, PIECE_BYTES), np.uint8)
+    works = cupy.empty((n, WORK_BYTES), np.uint8)
+
+    def launch(name: str, grid: tuple[int, ...], threads: int, *args: Any) -> None:
+        launcher.run(launcher.kernels(name), grid, threads, *args)
+
+    by_tiles, state = (tiles, n), (x, pieces, works)
+    launch("sample_allow", by_tiles, 256, *state, logits, draws, amounts, words, columns)
+    launch("sample_weigh", by_tiles, 256, *state, logits, draws, words, one, columns)
+    launch("sample_front", by_tiles, 256, *state, draws, columns)
+    launch("sample_pick", (n,), 1024, out, *state, logits, draws, one, tiles, columns)
 
 
 def unit(vocab: int) -> float:

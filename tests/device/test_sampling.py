@@ -81,7 +81,8 @@ def test_tokens_are_the_definitions(monkeypatch, vocab, scale):
         assert other.token == one.token
         assert other.logprob == pytest.approx(one.logprob, abs=vocab / sampling.unit(vocab) + 1e-11)
     if scale > 1:
-        assert len(left) < 20, "most are decided on the device"
+        without_law = sum(isinstance(one, RefimplError) for one in wanted)
+        assert len(left) < without_law + 10, "most are decided on the device"
 
 
 def test_a_draw_has_the_same_result_beside_any_others():
@@ -98,7 +99,7 @@ def test_a_draw_has_the_same_result_beside_any_others():
 def test_the_most_probable_is_numpys_argmax():
     import cupy
 
-    from backends.cupy.graph import most_probable
+    from backends.cupy.graph import Argmax
 
     backend = backend_or_skip()
     rng = np.random.default_rng(0)
@@ -108,9 +109,11 @@ def test_the_most_probable_is_numpys_argmax():
         x[2] = -np.inf
         x[3, rng.integers(0, columns, 3)] = np.nan
         x[4] = np.where(x[4] > 0, 0.0, -0.0)
-        out = cupy.full(6, -1, np.int32)
-        most_probable(backend.launcher, out, cupy.asarray(x), vocab)
-        assert out.tolist() == x[:, :vocab].argmax(axis=1).tolist()
+        argmax, out = Argmax(backend.launcher, 6), cupy.full(6, -1, np.int32)
+        for _ in range(2):
+            argmax(out, cupy.asarray(x), vocab)
+            assert out.tolist() == x[:, :vocab].argmax(axis=1).tolist()
+            x = x[::-1].copy()
 
 
 @pytest.mark.parametrize("cache", ["float32", "float16"])
