@@ -20,7 +20,14 @@ from numpy import ndarray
 
 from backends.cupy.attention import Attention, Shape, put_plan, walk_work
 from backends.cupy.bounds import bound
-from backends.cupy.buckets import all_rows, bucket, check_ahead, one_token_each, replayable
+from backends.cupy.buckets import (
+    all_rows,
+    bucket,
+    check_ahead,
+    one_token_each,
+    replayable,
+    table_block,
+)
 from backends.cupy.cache import CACHES, DeviceCache, new_cache
 from backends.cupy.graph import Argmax, DecodeGraph, Graphs
 from backends.cupy.launch import Launcher
@@ -238,6 +245,7 @@ class CudaBackend(Composed):
             tokens=len(plan.tokens),
             longest=int(plan.context_lens.max()) + n_steps - 1,
             alone=one_token_each(plan),
+            table_block=table_block(plan),
         )
 
     def decode_greedily(

@@ -41,8 +41,7 @@ def one_token_each(plan: Plan) -> bool:
 
 def replayable(plan: Plan) -> bool:
     """Is there a graph for it?  For few tokens of any sequences, or one of each of many."""
-    few = 0 < len(plan.tokens) <= FEW_TOKENS and plan.tree_parents is None
-    return few or one_token_each(plan)
+    return 0 < len(plan.tokens) <= FEW_TOKENS or one_token_each(plan)
 
 
 def all_rows(plan: Plan) -> bool:
@@ -50,8 +49,13 @@ def all_rows(plan: Plan) -> bool:
     return len(plan.rows) == len(plan.tokens)
 
 
+def table_block(plan: Plan) -> int:
+    """Slots of an entry of `one_each`: a tree's tables are of single slots."""
+    return plan.block_size if plan.tree_parents is None else 1
+
+
 def one_each(plan: Plan) -> Int32[ndarray, "tokens blocks"]:
-    """Each token's table: that of its sequence.
+    """Each token's table: that of its sequence; in a tree of guesses, the slots that it sees.
 
     >>> plan = Plan(tokens=np.array([7, 8, 9], np.int32), positions=np.array([4, 5, 2], np.int32),
     ...     slots=np.array([4, 5, 10], np.int32), context_lens=np.array([6, 3], np.int32),
@@ -59,8 +63,19 @@ def one_each(plan: Plan) -> Int32[ndarray, "tokens blocks"]:
     ...     seq_starts=np.array([0, 2, 3], np.int32), rows=np.array([1, 2], np.int32))
     >>> one_each(plan).tolist(), replayable(plan), one_token_each(plan)
     ([[0, 1], [0, 1], [2, -1]], True, False)
+    >>> from dataclasses import replace
+    >>> one_each(replace(plan, tree_parents=np.array([-1, 0, -1], np.int32))).tolist()
+    [[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 4, 5], [8, 9, 10, 0, 0, 0]]
     """
-    tables: ndarray = np.repeat(plan.block_tables, np.diff(plan.seq_starts), axis=0)
+    if plan.tree_parents is None:
+        tables: ndarray = np.repeat(plan.block_tables, np.diff(plan.seq_starts), axis=0)
+        return tables
+    tables = np.zeros((len(plan.tokens), int(plan.context_lens.max())), np.int32)
+    for mine, slots in plan.sequences():
+        past = len(slots) - (mine.stop - mine.start)
+        for j in range(mine.start, mine.stop):
+            seen = past + 1 + j - mine.start
+            tables[j, :seen] = slots[:seen]
     return tables
 
 

@@ -28,7 +28,8 @@ from backends.cupy.ops import Operations
 from backends.cupy.step import Buffers, Step
 from refimpl.kv.plan import Plan
 
-Key = tuple[int, int, int, int, bool]  # the model's id, places, splits, width, alone
+Key = tuple[int, int, int, int, bool, int]
+"""The model's id; places, splits, width, alone, slots of a table's entry."""
 
 
 class DecodeGraph:
@@ -44,7 +45,9 @@ class DecodeGraph:
         splits: int,
         width: int,
         alone: bool = True,
+        table_block: int | None = None,
     ) -> None:
+        """A table has `width` entries, of `table_block` slots each (without it, of a block's)."""
         self.launcher = ops.launcher
         self.inputs = cupy.zeros((4 + width) * n, np.int32)  # one copy brings them all
         self.ids, positions, slots, context_lens = self.inputs[: 4 * n].reshape(4, n)
@@ -59,7 +62,7 @@ class DecodeGraph:
             seq_starts=cupy.arange(n + 1, dtype=np.int32),
             sequence_of=cupy.arange(n, dtype=np.int32),
             tables=self.tables,
-            table_block=cache.block_size,
+            table_block=table_block or cache.block_size,
             decode=True,
             splits=splits,
         )
@@ -86,8 +89,8 @@ class DecodeGraph:
         rows, tables = inputs[: 4 * places].reshape(4, places), inputs[4 * places :]
         rows[2] = -1
         rows[:, :n] = tokens, plan.positions, plan.slots, plan.positions + np.int32(1)
-        used = min(plan.block_tables.shape[1], width)
-        tables.reshape(places, width)[:n, :used] = np.maximum(one_each(plan)[:, :used], 0)
+        mine = one_each(plan)[:, :width]
+        tables.reshape(places, width)[:n, : mine.shape[1]] = np.maximum(mine, 0)
         self.inputs.set(inputs)
 
     def replay(self) -> None:
@@ -130,17 +133,19 @@ class Graphs:
         *,
         tokens: int,
         longest: int,
-        alone: bool = True,
+        alone: bool,
+        table_block: int,
     ) -> DecodeGraph | None:
         """The graph for so many tokens and such a context, or None where no bucket fits."""
         size = bucket(tokens)
         if size is None:
             return None
         splits = next_power(-(-longest // SPLIT))
-        width = next_power(-(-longest // cache.block_size))
-        key, made = (id(model), size, splits, width, alone), self.made.setdefault(cache, {})
+        width = next_power(-(-longest // table_block))
+        how = size, splits, width, alone, table_block
+        key, made = (id(model), *how), self.made.setdefault(cache, {})
         if key not in made:
-            made[key] = DecodeGraph(ops, model, cache, shape, size, splits, width, alone)
+            made[key] = DecodeGraph(ops, model, cache, shape, *how)
         return made[key]
 
 

@@ -37,7 +37,7 @@ def record(numbers: str, integers: str) -> "np.dtype[Any]":
 
 DRAW, DRAWN = record(SETTINGS, PLACES), record(OUTCOME, "token decided")
 """The records of kernels/sample.cuh."""
-TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 32776  # as sample.cuh has them
+TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 26632  # as sample.cuh has them
 MOST_DRAWS = 128
 """At a time: each has a row of float64 to itself."""
 MOST_TOKENS = 512 * TILE  # of a vocabulary (sample_pick.cu)
@@ -91,9 +91,13 @@ def run(launcher: Any, logits: Any, asked: Asked) -> ndarray:
     out = cupy.empty(len(asked.draws) * DRAWN.itemsize, np.uint8)
     for first in range(0, len(asked.draws), MOST_DRAWS):
         n = min(MOST_DRAWS, len(asked.draws) - first)
-        some = draws[first * DRAW.itemsize :]
-        run_some(launcher, out[first * DRAWN.itemsize :], logits, some, amounts, words, n)
+        some, cut = draws[first * DRAW.itemsize :], any_cut(asked.draws)
+        run_some(launcher, out[first * DRAWN.itemsize :], logits, some, amounts, words, n, cut)
     return np.asarray(cupy.asnumpy(out)).view(DRAWN)
+
+
+def any_cut(draws: ndarray) -> bool:
+    return bool(((draws["top_k"] > 0) | (draws["top_p"] < 1)).any())
 
 
 def upload(asked: Asked) -> list[Any]:
@@ -107,9 +111,9 @@ def upload(asked: Asked) -> list[Any]:
 
 
 def run_some(
-    launcher: Any, out: Any, logits: Any, draws: Any, amounts: Any, words: Any, n: int
+    launcher: Any, out: Any, logits: Any, draws: Any, amounts: Any, words: Any, n: int, cut: bool
 ) -> None:
-    """Four kernels, for n draws."""
+    """The kernels for n draws; `cut`: top_k or top_p may draw a line."""
     import cupy
 
     columns = logits.shape[1]
@@ -124,7 +128,8 @@ def run_some(
     by_tiles, state = (tiles, n), (x, pieces, works)
     launch("sample_allow", by_tiles, 256, *state, logits, draws, amounts, words, columns)
     launch("sample_weigh", by_tiles, 256, *state, logits, draws, words, one, columns)
-    launch("sample_front", by_tiles, 256, *state, draws, columns)
+    if cut:
+        launch("sample_front", by_tiles, 256, *state, draws, columns)
     launch("sample_pick", (n,), 1024, out, *state, logits, draws, one, tiles, columns)
 
 

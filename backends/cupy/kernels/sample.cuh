@@ -12,7 +12,7 @@
 
 #define TILE 1024  // tokens of a block of the first three kernels, which have 256 threads
 #define FRONT 2048
-#define BINS 2048
+#define BINS 512
 
 // What a draw asks; backends/cupy/sampling.py fills these records.
 struct Draw {
@@ -57,7 +57,7 @@ struct Work {
     int n_front;
     int close;  // a weight is too close to min_p
 };
-static_assert(sizeof(Piece) == 40 && sizeof(Work) == 32776, "as backends/cupy/sampling.py has it");
+static_assert(sizeof(Piece) == 40 && sizeof(Work) == 26632, "as backends/cupy/sampling.py has it");
 
 // In argmax's order: of equals the first.
 __device__ __forceinline__ bool before(Candidate a, Candidate b) {

@@ -83,7 +83,7 @@ __device__ void sort(Front& f, int size, Before in_order) {
     for (int run = 2; run <= size; run <<= 1)
         for (int step = run / 2; step; step >>= 1) {
             for (int i = threadIdx.x; i < size / 2; i += THREADS) {
-                int a = i / step * step * 2 + i % step, b = a + step;
+                int a = 2 * i - (i & step - 1), b = a + step;
                 Candidate one = {f.x[a], f.at[a]}, two = {f.x[b], f.at[b]};
                 if (in_order(two, one) == ((a & run) == 0)) {
                     f.x[a] = two.x, f.at[a] = two.at;

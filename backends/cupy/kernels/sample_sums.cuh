@@ -47,7 +47,7 @@ __device__ int passing(int first, int end, u64& running, u64 goal, Number number
     return -1;
 }
 
-// How far a number lies below the greatest, in steps of 1/32.
+// How far a number lies below the greatest, in steps of 1/8.
 __device__ __forceinline__ int bin_of(double below) {
-    return below > -BINS / 32 ? (int)(-32 * below) : BINS - 1;
+    return below > -BINS / 8 ? (int)(-8 * below) : BINS - 1;
 }

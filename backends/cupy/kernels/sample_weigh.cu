@@ -19,10 +19,11 @@ __device__ u64 block_total(u64 x) {
 }
 
 // A token's weight after temperature, as far as min_p keeps it or a line comes first.
-__device__ __forceinline__ u64 weigh(double below, const Draw& d, double one, Work& work) {
+__device__ __forceinline__ u64 weigh(double below, const Draw& d, double one, u32* counts,
+                                     Work& work) {
     double w = exp(below);
     if (d.cuts()) {
-        if (w > 0) atomicAdd(&work.counts[bin_of(below)], 1u);
+        if (w > 0) atomicAdd(&counts[bin_of(below)], 1u);
         return fixed(w, one);
     }
     if (is_close(w, d.min_p)) work.close = 1;
@@ -34,8 +35,11 @@ extern "C" __global__ void __launch_bounds__(256)
     sample_weigh(double* __restrict__ x, Piece* pieces, Work* works,
                  const float* __restrict__ logits, const Draw* __restrict__ draws,
                  const int* __restrict__ words, double one, int columns) {
+    __shared__ u32 counts[BINS];
     int tile = blockIdx.x;
     Draw d = draws[blockIdx.y];
+    Work& work = works[blockIdx.y];
+    for (int i = threadIdx.x; i < BINS; i += blockDim.x) counts[i] = 0;
     int end = min(d.vocab, (tile + 1) * TILE);
     const float* row = logits + (long long)d.row * columns;
     x += (long long)blockIdx.y * columns;
@@ -49,8 +53,10 @@ extern "C" __global__ void __launch_bounds__(256)
         if (t == 0) continue;
         double below = x[i] - top.best.x;
         if (t != 1) x[i] = below = __ddiv_rn(below, t);
-        law += weigh(below, d, one, works[blockIdx.y]);
+        law += weigh(below, d, one, counts, work);
     }
     model = block_total(model), law = block_total(law);
     if (threadIdx.x == 0) pieces[tile].model = model, pieces[tile].law = law;
+    for (int i = threadIdx.x; i < BINS; i += blockDim.x)
+        if (counts[i]) atomicAdd(&work.counts[i], counts[i]);
 }
