@@ -1,6 +1,7 @@
 """Tokens that are chosen on the device, and steps that follow one another there."""
 
 import gc
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -132,20 +133,36 @@ def test_steps_in_a_row_are_single_steps(cache, lengths):
     )
 
 
-def test_a_draft_in_a_graph_has_the_bits_of_its_tokens_one_by_one(monkeypatch):
+def branching(plan):
+    """The plan, the last token of each sequence a second guess beside the one before it."""
+    counts = np.diff(plan.seq_starts)
+    parents = np.concatenate([np.arange(-1, n - 1) for n in counts]).astype(np.int32)
+    lasts = plan.seq_starts[1:][counts > 2] - 1
+    parents[lasts] -= 1
+    positions = plan.positions.copy()
+    positions[lasts] -= 1
+    return replace(plan, tree_parents=parents, positions=positions)
+
+
+@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("tree", [False, True])
+def test_a_draft_in_a_graph_has_the_bits_it_has_without(monkeypatch, cache, tree):
     from backends.cupy import buckets
 
-    backend = backend_or_skip(act="q8", cache="float16")
+    backend = backend_or_skip(act="q8", cache=cache)
     model = backend.load(specimen("llama", "Q8_0", 1))
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, 20, n).tolist() for n in (9, 1, 5)]
     plan, n_blocks = with_room(texts, 1, 4, Random(0))
+    plan = branching(plan) if tree else plan
+    plan.check()
+    plan = replace(plan, rows=np.array([4, 7, 8, 9, 13, 14], np.int32))
     logits = []
     for few in (0, buckets.FEW_TOKENS):
         monkeypatch.setattr(buckets, "FEW_TOKENS", few)
-        cache = backend.new_cache(model.config, n_blocks=n_blocks, block_size=4)
-        logits.append(backend.host(backend.forward(model, plan, cache)))
-        assert bool(len(backend.graphs.made.get(cache, {}))) == bool(few)
+        kept = backend.new_cache(model.config, n_blocks=n_blocks, block_size=4)
+        logits.append(backend.host(backend.forward(model, plan, kept)))
+        assert bool(len(backend.graphs.made.get(kept, {}))) == bool(few)
     assert np.isfinite(logits[0]).all() and np.array_equal(*logits)
 
 
