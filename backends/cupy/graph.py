@@ -12,6 +12,7 @@ token sees what it would see as the only one of its step, and gets the bits it w
 Where nobody needs to look on, a step's tokens stay on the device (`DecodeGraph.go_on`).
 """
 
+from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,7 @@ Key = tuple[int, int, int, int, bool, int]
 
 
 class DecodeGraph:
-    """One captured step, and its inputs' buffers."""
+    """A step to be captured, and its inputs' buffers."""
 
     def __init__(
         self,
@@ -69,17 +70,21 @@ class DecodeGraph:
         buffers = Buffers(config=model.config, tokens=n, rows=n, launcher=ops.launcher)
         self.step = Step(ops, model, buffers)
         self.attention = Attention(ops.launcher, shape, self.batch, alone=alone)
-        self.launch_all(cache)  # compiles, and allocates what the capture must not
+        self.cache = copy(cache)  # its memory: who holds the cache itself would keep it alive
+        self.logits: Any = None
+        self.graph: Any = None
+
+    def launch_all(self) -> Any:
+        self.step.begin()
+        return self.step.run(self.ids, self.batch, self.cache, self.attention)
+
+    def capture(self) -> None:
         cupy.cuda.Device().synchronize()
         stream = cupy.cuda.Stream()
         with stream:
             stream.begin_capture()
-            self.logits = self.launch_all(cache)
+            self.logits = self.launch_all()
             self.graph = stream.end_capture()
-
-    def launch_all(self, cache: DeviceCache) -> Any:
-        self.step.begin()
-        return self.step.run(self.ids, self.batch, cache, self.attention)
 
     def put(self, plan: Plan, tokens: Int32[ndarray, " tokens"], x: Any = None) -> None:
         """The plan into the buffers, and of a part of a model the stream."""
@@ -94,6 +99,16 @@ class DecodeGraph:
         self.inputs.set(inputs)
 
     def replay(self) -> None:
+        """The step; its logits are in `logits`.
+
+        The first time it is launched, which compiles, and allocates what a capture must not.  Only
+        what comes a second time is captured.
+        """
+        if self.logits is None:
+            self.logits = self.launch_all()
+            return
+        if self.graph is None:
+            self.capture()
         self.graph.launch(cupy.cuda.get_current_stream())
 
     def go_on(self, chosen: Any) -> None:
@@ -116,7 +131,7 @@ class DecodeGraph:
 
 
 class Graphs:
-    """The graphs of a model and its cache, each captured when it is first needed.
+    """The graphs of a model and its cache, each made when it is first needed.
 
     They know where a cache lies, so they go when it goes.  (A model stays while one is left.)
     """

@@ -77,22 +77,29 @@ __device__ Place place_of(Sums& s, int n, u64 goal, Weight weight) {
     return s.found;
 }
 
-// Batcher's bitonic sort of a power of two of places, by an order of pairs.
+// Batcher's bitonic sort of a power of two of places, by an order of pairs.  A thread has one pair
+// in each round; as long as those are within its warp's 64 places, only the warp needs to wait.
 template <class Before>
 __device__ void sort(Front& f, int size, Before in_order) {
+    int i = threadIdx.x;
     for (int run = 2; run <= size; run <<= 1)
         for (int step = run / 2; step; step >>= 1) {
-            for (int i = threadIdx.x; i < size / 2; i += THREADS) {
-                int a = 2 * i - (i & step - 1), b = a + step;
+            int a = 2 * i - (i & step - 1), b = a + step;
+            if (i < size / 2) {
                 Candidate one = {f.x[a], f.at[a]}, two = {f.x[b], f.at[b]};
                 if (in_order(two, one) == ((a & run) == 0)) {
                     f.x[a] = two.x, f.at[a] = two.at;
                     f.x[b] = one.x, f.at[b] = one.at;
                 }
             }
-            __syncthreads();
+            if (step > WARP || (step == 1 && run > WARP))
+                __syncthreads();
+            else
+                __syncwarp();
         }
+    __syncthreads();
 }
+static_assert(FRONT == 2 * THREADS, "a pair for each thread");
 
 __device__ __forceinline__ int next_power(int n) {
     int size = 1;

@@ -110,6 +110,7 @@ void launch(int x, int y, int n, Kernel body) {
 }
 
 static void __syncthreads() { pass(block); }
+static void __syncwarp() { pass(warps[running->id / WARP]); }
 
 static int __syncthreads_or(int mine) {
     static int any;
