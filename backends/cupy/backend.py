@@ -9,6 +9,7 @@ is tapped.  Both give the same bits, since a fused kernel keeps the order of wha
 rest: what other engines do without saying so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,20 +20,30 @@ from numpy import ndarray
 
 from backends.cupy.attention import Attention, Shape, put_plan, walk_work
 from backends.cupy.bounds import bound
+from backends.cupy.buckets import (
+    all_rows,
+    bucket,
+    check_ahead,
+    one_token_each,
+    replayable,
+    table_block,
+)
 from backends.cupy.cache import CACHES, DeviceCache, new_cache
-from backends.cupy.graph import Graphs
+from backends.cupy.graph import Argmax, DecodeGraph, Graphs
 from backends.cupy.launch import Launcher
 from backends.cupy.ops import Operations, float32
+from backends.cupy.sampling import choose
 from backends.cupy.step import Buffers, FusedLayer, Linear, Step, fits, fuse_layer, roomy
 from backends.cupy.tiles import Planes, Stack, Tiles, pack
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
-from refimpl.errors import UnsupportedError
+from refimpl.errors import RefimplError, UnsupportedError
 from refimpl.formats.files import forget
 from refimpl.formats.quants.block import Packed, Tensor
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config
 from refimpl.model.forward import Attend, Model, Tap, forward, untapped
 from refimpl.ops.reference import Act, Reference
+from refimpl.sampling import Draw, Sampled
 
 ACTS = ("none", "q8", "half")
 
@@ -202,12 +213,13 @@ class CudaBackend(Composed):
         tokens: Int32[ndarray, " tokens"],
         x: Any,
     ) -> Any:
-        """A graph where every sequence decodes one token, or the same launches one by one."""
+        """A graph where there is one for so many tokens, or the same launches one by one."""
         shape = self.shape(model.config, cache)
-        if len(tokens) == len(plan.context_lens) == len(plan.rows) and plan.tree_parents is None:
-            logits = self.graphs.step(self.ops, model, cache, shape, plan, tokens, x)
-            if logits is not None:
-                return logits
+        if (all_rows(plan) or model.head is not None) and (graph := self.graph(model, plan, cache)):
+            graph.put(plan, tokens, x)
+            graph.replay()
+            out = graph.logits[: len(tokens)]
+            return out.copy() if all_rows(plan) else out[cupy.asarray(plan.rows)]
         batch = put_plan(plan)
         work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
         buffers = Buffers(
@@ -218,6 +230,51 @@ class CudaBackend(Composed):
         step.enter(x)
         attention = Attention(self.launcher, shape, batch, work)
         return step.run(cupy.asarray(tokens), batch, cache, attention, cupy.asarray(plan.rows))
+
+    def graph(
+        self, model: DeviceModel, plan: Plan, cache: DeviceCache, n_steps: int = 1
+    ) -> DecodeGraph | None:
+        """The graph of this step and of those after it, if there is one."""
+        if not replayable(plan):
+            return None
+        return self.graphs.fitting(
+            self.ops,
+            model,
+            cache,
+            self.shape(model.config, cache),
+            tokens=len(plan.tokens),
+            longest=int(plan.context_lens.max()) + n_steps - 1,
+            alone=one_token_each(plan),
+            table_block=table_block(plan),
+        )
+
+    def decode_greedily(
+        self, model: Any, plan: Plan, cache: Any, n: int, vocab_size: int
+    ) -> Int32[ndarray, "sequences n"]:
+        """A graph's replays, one after the other; the host waits once, for all the tokens."""
+        sequences = len(plan.context_lens)
+        if model.fused is None or model.head is None or bucket(sequences) is None:
+            return super().decode_greedily(model, plan, cache, n, vocab_size)
+        check_ahead(plan, n, vocab_size, model.config.vocab_size)
+        chosen = cupy.empty((n, sequences), np.int32)
+        argmax = Argmax(self.launcher, sequences)
+        argmax(chosen[0], self.forward(model, plan, cache), vocab_size)
+        if n > 1:
+            plan = plan.after(np.zeros(sequences, np.int32))  # the token is on the device
+            graph = self.graph(model, plan, cache, n - 1)
+            assert graph is not None  # one token of each of so many sequences
+            graph.put(plan, plan.tokens)
+            graph.ids[:sequences] = chosen[0]
+            for i in range(1, n):
+                graph.replay()
+                argmax(chosen[i], graph.logits, vocab_size)
+                if i + 1 < n:
+                    graph.go_on(chosen[i])
+        return np.ascontiguousarray(self.host(chosen).T)
+
+    def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
+        """On the device, where its arithmetic decides; else by the definition, row by row."""
+        return choose(self.launcher, logits, draws)
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         return bound(self.act, self.format, op, *args, **options)

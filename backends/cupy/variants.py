@@ -35,7 +35,8 @@ def variants() -> Iterator[Variant]:
     )
     yield "normalise", {}
     yield "normalise", {"LAYER": None}
-    yield from ((name, {}) for name in ("angles", "copy_blocks"))
+    yield from ((name, {}) for name in ("angles", "copy_blocks", "argmax", "advance"))
+    yield from ((f"sample_{name}", {}) for name in ("allow", "weigh", "front", "pick"))
 
 
 def linear_variants() -> Iterator[Variant]:
