@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RECORD, PAGE = HERE.parent / "golden" / "devices" / "h200.json", HERE / "cuda.md"
+DEVICES, PAGE = HERE.parent / "golden" / "devices", HERE / "cuda.md"
+RECORD, LATER = DEVICES / "h200.json", DEVICES / "h200-tokens.json"
 
 FLASHINFER = {(64, 4096): 269.6, (1, 32768): 60.8, (256, 1024): 284.5}
 """Microseconds of FlashInfer 0.5.3 for so many sequences of such a context."""
@@ -99,9 +100,24 @@ def models(record: dict[str, Any]) -> str:
     )
 
 
+def speculation(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            one["way"],
+            f"{one['tokens_per_step']:.2f}",
+            f"{one['tokens_per_second']:.0f}",
+            f"{one['speed_up']:.2f}",
+            "yes" if one["same_text"] else "no",
+        ]
+        for one in json.loads(LATER.read_text())["speculation"]
+    ]
+    what = "`refimpl bench speculative --backend cupy -k 7 -n 96`"
+    return table([what, "tokens a step", "tokens/s", "speed-up", "the plain text"], rows)
+
+
 def page(record: dict[str, Any]) -> str:
     text = PAGE.read_text()
-    for make in (conformance, attention, products, models):
+    for make in (conformance, attention, products, models, speculation):
         begin = f"<!-- {make.__name__} -->\n"
         before, found, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")

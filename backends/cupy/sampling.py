@@ -5,8 +5,8 @@ draws are the kernels' (`kernels/sample.cuh`).  Whatever else a request asks for
 chooses, and so it does where a sum lies too close to a line: only the rows of such draws are copied
 to the host.
 
-A row's result is that of the definition, token for token; its log-probabilities are good to
-vocabulary / 2**62 and a few float64 roundings.
+A draw's token is the definition's; its log-probabilities are good to vocabulary**2 / 2**62 (4e-9 of
+128,256 tokens) and a few float64 roundings.
 """
 
 from collections import Counter
@@ -42,6 +42,7 @@ MOST_DRAWS = 128
 """At a time: each has a row of float64 to itself."""
 MOST_TOKENS = 512 * TILE  # of a vocabulary (sample_pick.cu)
 LEAST_MIN_P = 1e-300  # weights below it are not good to a few ulps
+MOST_MIN_P = 1 - 2.0**-40  # above it a weight that rounds to 1 decides
 
 
 class Asked(NamedTuple):
@@ -161,7 +162,7 @@ def is_plain(params: SamplingParams) -> bool:
         and not params.xtc_probability
         and params.top_n_sigma <= 0
         and params.typical_p >= 1
-        and (params.min_p == 0 or params.min_p >= LEAST_MIN_P)
+        and (params.min_p == 0 or LEAST_MIN_P <= params.min_p <= MOST_MIN_P)
     )
 
 

@@ -8,20 +8,14 @@ from random import Random
 import numpy as np
 import pytest
 
-from backends.cupy import make_backend, sampling
+from backends.cupy import sampling
 from refimpl.backend import greedy_steps
-from refimpl.errors import RefimplError, UnsupportedError
+from refimpl.errors import RefimplError
 from refimpl.oracle.ahead import decodes, with_room
 from refimpl.oracle.specimens import specimen
 from refimpl.sampling import Draw, SamplingParams, choose
+from tests.device.test_cupy import backend_or_skip
 from tests.laws.engines import shapes_unchecked
-
-
-def backend_or_skip(**modes):
-    try:
-        return make_backend(**modes)
-    except UnsupportedError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)
@@ -98,11 +92,11 @@ def test_a_draw_has_the_same_result_beside_any_others():
 
 
 def test_the_most_probable_is_numpys_argmax():
+    backend = backend_or_skip()
     import cupy
 
     from backends.cupy.graph import Argmax
 
-    backend = backend_or_skip()
     rng = np.random.default_rng(0)
     for columns, vocab in ((1, 1), (33, 7), (5003, 5000), (128256, 128000)):
         x = rng.standard_normal((6, columns)).astype(np.float32)
