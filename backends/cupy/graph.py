@@ -96,7 +96,7 @@ class DecodeGraph:
         rows[:, :n] = tokens, plan.positions, plan.slots, plan.positions + np.int32(1)
         mine = one_each(plan)[:, :width]
         tables.reshape(places, width)[:n, : mine.shape[1]] = np.maximum(mine, 0)
-        self.inputs.set(inputs)
+        self.inputs.set(inputs, stream=cupy.cuda.get_current_stream())  # waits for nothing
 
     def replay(self) -> None:
         """The step; its logits are in `logits`.

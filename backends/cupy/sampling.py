@@ -90,15 +90,12 @@ def run(launcher: Any, logits: Any, asked: Asked) -> ndarray:
 
     draws, amounts, words = upload(asked)
     out = cupy.empty(len(asked.draws) * DRAWN.itemsize, np.uint8)
+    cut = bool(((asked.draws["top_k"] > 0) | (asked.draws["top_p"] < 1)).any())
     for first in range(0, len(asked.draws), MOST_DRAWS):
         n = min(MOST_DRAWS, len(asked.draws) - first)
-        some, cut = draws[first * DRAW.itemsize :], any_cut(asked.draws)
+        some = draws[first * DRAW.itemsize :]
         run_some(launcher, out[first * DRAWN.itemsize :], logits, some, amounts, words, n, cut)
     return np.asarray(cupy.asnumpy(out)).view(DRAWN)
-
-
-def any_cut(draws: ndarray) -> bool:
-    return bool(((draws["top_k"] > 0) | (draws["top_p"] < 1)).any())
 
 
 def upload(asked: Asked) -> list[Any]:
@@ -190,20 +187,25 @@ def pack(draws: Sequence[Draw], columns: int) -> Asked:
     """
     lists = Lists()
     records = np.array([lists.record(draw, columns) for draw in draws], DRAW)
-    return Asked(records, np.array(lists.amounts, np.float64), np.array(lists.words, np.int32))
+    words = np.concatenate([np.zeros(0, np.int32), *lists.words])
+    return Asked(records, np.array(lists.amounts, np.float64), words)
 
 
 @dataclass(kw_only=True, eq=False)
 class Lists:
     """What draws point into, while it is being made."""
 
-    words: list[int] = field(default_factory=list)
+    words: list[Int32[ndarray, " words"]] = field(default_factory=list)
+    n_words: int = 0
     amounts: list[float] = field(default_factory=list)
 
-    def put(self, values: Sequence[int]) -> tuple[int, int]:
+    def put(self, values: Sequence[int] | Int32[ndarray, " words"]) -> tuple[int, int]:
         """Where these words will be, and how many they are."""
-        self.words.extend(values)
-        return len(self.words) - len(values), len(values)
+        first, n = self.n_words, len(values)
+        if n:
+            self.words.append(np.asarray(values, np.int32))
+            self.n_words += n
+        return first, n
 
     def record(self, draw: Draw, columns: int) -> tuple[float | int, ...]:
         """A draw, in the order of DRAW."""
@@ -224,9 +226,8 @@ class Lists:
         )
 
 
-def signed(mask: Mask) -> list[int]:
-    words: list[int] = mask.astype(np.uint32, copy=False).view(np.int32).tolist()
-    return words
+def signed(mask: Mask) -> Int32[ndarray, " words"]:
+    return np.ascontiguousarray(mask, np.uint32).view(np.int32)
 
 
 def sampled(drawn: tuple[Any, ...]) -> Sampled | None:
