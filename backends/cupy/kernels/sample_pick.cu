@@ -186,8 +186,10 @@ __device__ void pick_of_front(const Choice& c, Front& f, Sums& s, const Work& wo
     clear_from(f, n);
     sort(f, next_power(n), [](Candidate a, Candidate b) { return a.at < b.at; });
     bool close = false;
-    for (int i = threadIdx.x; i < n && c.d.min_p > 0; i += THREADS)
-        close |= is_close(exp(f.x[i] - c.greatest), c.d.min_p);
+    for (int i = threadIdx.x; i < n && c.d.min_p > 0; i += THREADS) {
+        double below = f.x[i] - c.greatest;
+        close |= is_close(below, exp(below), c.d.min_p);
+    }
     if (__syncthreads_or(close)) return;
     auto weight = [&](int i) {
         double w = exp(f.x[i] - c.greatest);

@@ -15,9 +15,9 @@ __device__ __forceinline__ u64 doubt_of(int n, u64 total) {
     return 2ull * n + (u64)ceil((3.0 * n + 64) * 0x1p-53 * (double)total);
 }
 
-// Is a weight within the last bits of min_p?
-__device__ __forceinline__ bool is_close(double w, double min_p) {
-    return min_p > 0 && w < 1 && fabs(w - min_p) <= 0x1p-48 * min_p;
+// Is a weight within the last bits of min_p?  Not that of the greatest, which is 1 for everyone.
+__device__ __forceinline__ bool is_close(double below, double w, double min_p) {
+    return min_p > 0 && below < 0 && fabs(w - min_p) <= 0x1p-48 * min_p;
 }
 
 __device__ __forceinline__ u64 warp_total(u64 x) {

@@ -26,7 +26,7 @@ __device__ __forceinline__ u64 weigh(double below, const Draw& d, double one, u3
         if (w > 0) atomicAdd(&counts[bin_of(below)], 1u);
         return fixed(w, one);
     }
-    if (is_close(w, d.min_p)) work.close = 1;
+    if (is_close(below, w, d.min_p)) work.close = 1;
     return w < d.min_p ? 0 : fixed(w, one);
 }
 

@@ -93,6 +93,17 @@ def test_a_line_between_equals_is_not_decided(folder):
     assert close is None and clear.token in (0, 1)
 
 
+def test_a_weight_at_min_p_is_not_decided(folder):
+    """e^-5e-17 is 1 or the number below it, as a library pleases; that of the greatest is 1."""
+    logits = np.float32([[0.0, 0.0, -5e-17]])
+    draws = [
+        Draw(row=0, params=SamplingParams(min_p=1.0, **one))
+        for one in ({}, {"top_k": 3}, {"logit_bias": {2: -1.0}})
+    ]
+    close, also_close, clear = choose(folder, logits, draws)
+    assert close is None and also_close is None and clear.token in (0, 1)
+
+
 def test_a_front_that_is_too_long_is_left_to_the_definition(folder):
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((1, 5000)).astype(np.float32)
