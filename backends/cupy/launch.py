@@ -8,7 +8,7 @@ import numpy as np
 
 from backends.cupy.compile import Kernels, capability
 from backends.cupy.driver import launch_early
-from backends.cupy.occupancy import multiprocessors, resident, spread
+from backends.cupy.occupancy import multiprocessors, resident
 from backends.cupy.tiles import FORMATS, Tiles
 
 SPLIT = 256
@@ -20,6 +20,9 @@ FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))
 FEW_HALF = ((8, 1, 1, 4), (16, 1, 2, 2), (32, 1, 4, 2), (64, 2, 8, 1))
 """Up to so many tokens: row and token tiles of a block, and blocks that a warp asks for ahead."""
 MOST_FEW = 64
+MOST_FEW_HALF = 32
+"""The same for float16 and bfloat16 on Hopper: more, to 64, go to linear_half_batch.cu.  With
+MOST_FEW here linear_half.cu keeps them."""
 FEW_ROWS = 6144
 """A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
 GROUP = 4  # blocks of a stage (ring.cuh)
@@ -44,7 +47,8 @@ MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
 MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each of its blocks prepares
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
-HOPPER_THREADS = 384  # a warp that copies, three that are there for its registers, eight that work
+HOPPER_THREADS = 384  # four warps that copy, eight that work
+BATCH_STAGE = 2 * (WIDE + MOST_FEW) * 64  # bytes, of linear_half_batch.cu
 
 
 def current_stream() -> int:
@@ -53,9 +57,10 @@ def current_stream() -> int:
     return int(cupy.cuda.get_current_stream().ptr)
 
 
-def for_hopper(tokens: int, blocks: int) -> bool:
+def for_hopper(kind: str, tokens: int, blocks: int) -> bool:
     """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
-    return tokens > MOST_FEW and blocks % GROUP == 0 and capability() == 90
+    few = MOST_FEW_HALF if kind in HALVES else MOST_FEW
+    return tokens > few and blocks % GROUP == 0 and capability() == 90
 
 
 def prepares_itself(w: Tiles, kind: str, tokens: int) -> bool:
@@ -142,7 +147,7 @@ class Launcher:
     ) -> None:
         """x [tokens, columns] (with an activation [tokens, 2 * columns]) as `into.kind`."""
         defines: dict[str, Any] = {"KIND": KINDS[into.kind]}
-        if into.kind in ("F16", "BF16") and for_hopper(into.tokens, columns // 32):
+        if into.kind in HALVES and for_hopper(into.kind, into.tokens, columns // 32):
             defines["HOPPER"] = None
         if norm is not None:
             defines["NORM"] = None
@@ -206,12 +211,13 @@ class Launcher:
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
-        if for_hopper(x.tokens, w.blocks):
+        if for_hopper(x.kind, x.tokens, w.blocks):
             tile, once = TILE_BYTES[w.format]
             of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
             stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
             kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format])
-            self.run_hopper(kernel, x.tokens, WIDE, w.rows, 4 * stage, *args)
+            grid = hopper_grid(x.tokens, WIDE, w.rows)
+            self.run(kernel, grid, HOPPER_THREADS, *args, shared=4 * stage)
             return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
@@ -231,19 +237,15 @@ class Launcher:
             AHEAD=ahead,
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(
-            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
-        )
+        self.run(kernel, grid, 256, *args)
 
     def linear_half(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
         args = (y, bias, residual, w.planes.low, x.packed, *shape, x.padded)
         mma = "mma_f16" if w.format == "F16" else "mma_bf16"
-        if for_hopper(x.tokens, w.blocks):
-            kernel = self.kernels("linear_half_hopper", HALF_TYPE=HALVES[x.kind])
-            stage = 2 * (WIDE + HOPPER_TOKENS) * 64
-            self.run_hopper(kernel, x.tokens, HOPPER_TOKENS, w.rows, 5 * stage, *args)
+        if for_hopper(x.kind, x.tokens, w.blocks):
+            self.linear_hopper(x, w, args)
             return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_half_wide", MMA=mma)
@@ -257,22 +259,30 @@ class Launcher:
             "linear_half", MMA=mma, ROW_TILES=rows, TOKEN_TILES=tiles, AHEAD=ahead
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
-        self.run(
-            kernel, grid, 256, *args, shared=spread(kernel.kernel, grid) if kernel.waits else 0
-        )
+        self.run(kernel, grid, 256, *args)
 
-    def run_hopper(
-        self, kernel: Any, tokens: int, per_block: int, rows: int, shared: int, *args: Any
-    ) -> None:
-        """One block on each multiprocessor, which walks over pieces of the result."""
-        pieces = -(-tokens // per_block) * -(-rows // WIDE)
-        grid = (min(pieces, multiprocessors()),)
-        self.run(kernel, grid, HOPPER_THREADS, *args, shared=shared)
+    def linear_hopper(self, x: Prepared, w: Tiles, args: tuple[Any, ...]) -> None:
+        half = HALVES[x.kind]
+        if x.tokens <= MOST_FEW:
+            pieces = -(-w.rows // WIDE)
+            cluster = 1 if 4 * pieces >= 3 * multiprocessors() else 8
+            kernel = self.kernels("linear_half_batch", HALF_TYPE=half, CLUSTER=cluster)
+            self.run(kernel, (pieces * cluster,), 288, *args, shared=4 * BATCH_STAGE)
+            return
+        kernel = self.kernels("linear_half_hopper", HALF_TYPE=half)
+        stage = 2 * (WIDE + HOPPER_TOKENS) * 64
+        grid = hopper_grid(x.tokens, HOPPER_TOKENS, w.rows)
+        self.run(kernel, grid, HOPPER_THREADS, *args, shared=5 * stage)
 
     def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
         kernel = self.kernels("embed", FORMAT=FORMATS[w.format])
         grid = (-(-w.blocks // 32), len(ids))
         self.run(kernel, grid, 128, x, *w.planes, ids, float(scale), w.blocks, w.columns)
+
+
+def hopper_grid(tokens: int, per_block: int, rows: int) -> tuple[int, ...]:
+    """One block on each multiprocessor, which walks over pieces of the result."""
+    return (min(-(-tokens // per_block) * -(-rows // WIDE), multiprocessors()),)
 
 
 def padded_tokens(tokens: int) -> int:

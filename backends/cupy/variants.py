@@ -14,7 +14,7 @@ from backends.cupy.tiles import FORMATS
 Variant = tuple[str, dict[str, Any]]
 QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
 DIMS = (64, 128, 256)
-HOPPER = ("linear_half_hopper", "linear_q8_hopper")
+HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
 
 
 def variants() -> Iterator[Variant]:
@@ -55,6 +55,8 @@ def linear_variants() -> Iterator[Variant]:
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
     for half in HALVES.values():
         yield "linear_half_hopper", {"HALF_TYPE": half}
+        for cluster in (1, 8):
+            yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
     for mma in ("mma_f16", "mma_bf16"):
         yield "linear_half_wide", {"MMA": mma}
         for _, rows, tokens, ahead in FEW_HALF:

@@ -3,9 +3,9 @@
 // Must move: weights and activations, each once (the L2 cache holds what blocks share).  Must do:
 // 2 * rows * columns * tokens operations on the tensor cores.
 //
-// A thread block takes 128 rows and COLS tokens, and then others, as many as are left.  One warp
-// brings what 64 columns need into one of STAGES stages of shared memory; twice four warps multiply
-// 64 rows each.  While they write their results, the copies for the next rows and tokens go on.
+// A thread block takes 128 rows and COLS tokens, and then others, as many as are left.  Four warps
+// bring what 64 columns need into one of STAGES stages of shared memory; twice four multiply 64
+// rows each.  While they write their results, the copies for the next rows and tokens go on.
 //
 // x: [block of 32 columns][8 tokens][matrix of 8 columns][token] 8 numbers (prepare.cu, HOPPER).
 
@@ -17,6 +17,7 @@
 #include "wgmma.cuh"
 #include "pipeline.cuh"
 #include "strands.cuh"
+#include "results.cuh"
 
 #define WEIGHT_BYTES (8 * BLOCKS * 1024)  // of a stage: 8 row tiles
 #define TOKEN_BYTES (COLS * 64)  // of a block
@@ -37,40 +38,36 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     u32 empty = (u32)__cvta_generic_to_shared(barriers[1]);
     if (threadIdx.x == 0)
         for (int i = 0; i < STAGES; i++)
-            make_barrier(full + 8 * i, 1), make_barrier(empty + 8 * i, 8);
+            make_barrier(full + 8 * i, 4), make_barrier(empty + 8 * i, 8);
     barriers_made();
 
-    int turn = 0;  // stages so far
-    if (warp < 4) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (warp > 0) return;
-        for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x)
-            for (int step = 0; step < steps; step++, turn++) {
-                int slot = turn % STAGES, at = step * BLOCKS;
-                u32 to = memory + slot * STAGE_BYTES, barrier = full + 8 * slot;
-                if (lane == 0) {
-                    wait(empty + 8 * slot, turn / STAGES & 1 ^ 1);
-                    expect(barrier, STAGE_BYTES);
-                }
+    if (warp < 4) {  // each brings two row tiles, and the first ones a block of tokens
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        bool of_w = lane < 2, of_x = (lane == 2 && warp < BLOCKS);
+        int bytes = of_w ? BLOCKS * 1024 : TOKEN_BYTES, slot = 0, parity = 1;
+        int to = of_w ? (warp * 2 + lane) * BLOCKS * 1024 : WEIGHT_BYTES + warp * TOKEN_BYTES;
+        long long further = of_w ? BLOCKS * 1024 : BLOCKS * 64ll * padded;
+        for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
+            long long tile = min(piece / across * 8 + warp * 2 + lane, row_tiles - 1);
+            const u8* from = of_w ? w + tile * blocks * 1024
+                                  : x + ((long long)warp * padded + piece % across * COLS) * 64;
+            for (int step = 0; step < steps; step++, from += further) {
+                wait(empty + 8 * slot, parity);
+                if (lane == 0)
+                    expect(full + 8 * slot, 2 * BLOCKS * 1024 + (warp < BLOCKS) * TOKEN_BYTES);
                 __syncwarp();
-                if (lane < 8) {
-                    long long tile = min(piece / across * 8 + lane, row_tiles - 1);
-                    copy(to + lane * BLOCKS * 1024, w + (tile * blocks + at) * 1024, BLOCKS * 1024,
-                         barrier);
-                } else if (lane < 8 + BLOCKS) {
-                    int i = lane - 8;
-                    copy(to + WEIGHT_BYTES + i * TOKEN_BYTES,
-                         x + ((long long)(at + i) * padded + piece % across * COLS) * 64,
-                         TOKEN_BYTES, barrier);
-                }
+                if (of_w || of_x)
+                    copy(memory + slot * STAGE_BYTES + to, from, bytes, full + 8 * slot);
+                if (++slot == STAGES) slot = 0, parity ^= 1;
             }
+        }
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    int mine = warp - 4;  // row tile
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    int mine = warp - 4, slot = 0, parity = 0;  // row tile; stage
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
-        float total[COLS / 2], acc[COLS / 2];
+        float total[1][COLS / 8][4], acc[COLS / 2];
         int step = 0;
 #pragma unroll 1
         for (int strand = 0; strand < STRANDS; strand++) {
@@ -78,9 +75,8 @@ extern "C" __global__ void __launch_bounds__(384, 1)
             for (int i = 0; i < COLS / 2; i++) acc[i] = 0;
             int last = min((strand + 1) * run, blocks) / BLOCKS;
 #pragma unroll 1
-            for (; step < last; step++, turn++) {
-                int slot = turn % STAGES;
-                wait(full + 8 * slot, turn / STAGES & 1);
+            for (; step < last; step++) {
+                wait(full + 8 * slot, parity);
                 const uint4* a = (const uint4*)(stages + slot * STAGE_BYTES) + mine * BLOCKS * 64;
                 u32 b = memory + slot * STAGE_BYTES + WEIGHT_BYTES;
                 uint4 weights[BLOCKS][2];
@@ -97,15 +93,16 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                 wgmma_go();
                 wgmma_wait();
                 if (lane == 0) arrive(empty + 8 * slot);
+                if (++slot == STAGES) slot = 0, parity ^= 1;
             }
 #pragma unroll
-            for (int i = 0; i < COLS / 2; i++) total[i] = strand == 0 ? acc[i] : total[i] + acc[i];
+            for (int i = 0; i < COLS / 2; i++) {
+                float& sum = total[0][i / 4][i % 4];
+                sum = strand == 0 ? acc[i] : sum + acc[i];
+            }
         }
         int row = (piece / across * 8 + mine) * 16 + lane / 4;
         int token = piece % across * COLS + lane % 4 * 2;
-#pragma unroll
-        for (int i = 0; i < COLS / 2; i++)
-            finish(y, bias, residual, total[i], row + 8 * (i >> 1 & 1), token + i / 4 * 8 + (i & 1),
-                   rows, stride, tokens);
+        finish_all(y, bias, residual, total, row, token, rows, stride, tokens);
     }
 }

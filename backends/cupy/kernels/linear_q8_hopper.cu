@@ -4,8 +4,8 @@
 // 2 * rows * columns * tokens operations on bytes, and for each 32 of them two in float32, which is
 // what takes the time: so everything else is kept away from the warps that do them.
 //
-// A thread block takes 128 rows and 128 tokens, and then others, as many as are left.  One warp
-// brings what GROUP blocks of 32 columns (of which a row has a multiple) need into one of STAGES
+// A thread block takes 128 rows and 128 tokens, and then others, as many as are left.  Four warps
+// bring what GROUP blocks of 32 columns (of which a row has a multiple) need into one of STAGES
 // stages of shared memory; eight others multiply, 64 rows by 32 tokens each.  They walk the strands
 // one after the other, with a sum for the strand and one for the total.
 
@@ -21,6 +21,7 @@
 #include "tile.cuh"
 #include "products_q8.cuh"
 #include "strands.cuh"
+#include "results.cuh"
 #include "ring.cuh"
 #include "pipeline.cuh"
 
@@ -47,41 +48,43 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     u32 empty = (u32)__cvta_generic_to_shared(barriers[1]);
     if (threadIdx.x == 0)
         for (int i = 0; i < STAGES; i++)
-            make_barrier(full + 8 * i, WARP), make_barrier(empty + 8 * i, 8);
+            make_barrier(full + 8 * i, 4), make_barrier(empty + 8 * i, 8);
     barriers_made();
 
-    int turn = 0;  // stages so far
-    if (warp < 4) {  // the first brings: each lane a plane of a row tile, and some a block's x
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (warp > 0) return;
+    int slot = 0, parity = 0;  // of the stage
+    if (warp < 4) {  // each brings two row tiles, a lane a plane, and a block's x
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
-            long long tile = min(piece / across * 8 + lane / 4, row_tiles - 1);
+            int row_tile = warp * 2 + lane / 4;
+            long long tile = min(piece / across * 8 + row_tile, row_tiles - 1);
+            long long token = (long long)warp * padded + piece % across * TOKENS;
             Stretch mine = weight_stretch(w, lane % 4, tile * blocks);
-            for (int step = 0; step < steps; step++, turn++) {
-                int slot = turn % STAGES, at = step * GROUP;
-                u32 to = memory + slot * STAGE, barrier = full + 8 * slot;
-                wait(empty + 8 * slot, turn / STAGES & 1 ^ 1);
-                int bytes = mine.shared ? mine.bytes : GROUP * mine.bytes;
-                bool x_too = lane < GROUP;
-                long long token = (long long)(at + lane) * padded + piece % across * TOKENS;
-                expect(barrier, bytes + x_too * (BYTES_OF_X + SCALES_OF_X + SUMS_OF_X));
-                if (bytes)
-                    copy(to + lane / 4 * WEIGHT_STAGE + mine.to,
-                         mine.from + (long long)(mine.shared ? at / 8 : at) * mine.bytes, bytes,
-                         barrier);
-                to += WEIGHTS;
-                if (x_too) {
-                    copy(to + lane * BYTES_OF_X, xq + token * 32, BYTES_OF_X, barrier);
-                    to += GROUP * BYTES_OF_X;
-                    copy(to + lane * SCALES_OF_X, dx + token, SCALES_OF_X, barrier);
-                    to += GROUP * SCALES_OF_X;
-                    if (HAS_MINIMUM) copy(to + lane * SUMS_OF_X, sums + token, SUMS_OF_X, barrier);
-                }
+            int to = row_tile * WEIGHT_STAGE + mine.to, bytes = mine.bytes;
+            if (!mine.shared) bytes *= GROUP;
+            long long further = bytes;  // a stage; of what two share, every other
+            if (lane >= 8) {
+                int part = lane - 8, of_token = part == 0 ? 32 : part == 1 ? 4 : 8;
+                bytes = part < 2 + HAS_MINIMUM ? TOKENS * of_token : 0;
+                mine.from = part == 0 ? (const u8*)xq : part == 1 ? (const u8*)dx : (const u8*)sums;
+                mine.from += token * of_token, mine.shared = false;
+                further = (long long)GROUP * padded * of_token;
+                to = WEIGHTS + warp * TOKENS * of_token + (part > 0) * GROUP * BYTES_OF_X +
+                     (part > 1) * GROUP * SCALES_OF_X;
+            }
+            for (int step = 0; step < steps; step++) {
+                u32 barrier = full + 8 * slot;
+                wait(empty + 8 * slot, parity ^ 1);
+                if (lane == 0)
+                    expect(barrier, 2 * WEIGHT_STAGE + BYTES_OF_X + SCALES_OF_X + SUMS_OF_X);
+                __syncwarp();
+                if (bytes) copy(memory + slot * STAGE + to, mine.from, bytes, barrier);
+                if (!mine.shared || step % 2) mine.from += further;
+                if (++slot == STAGES) slot = 0, parity ^= 1;
             }
         }
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     int first_tile = (warp - 4) / 4 * ROW_TILES, first_token = warp % 4 * 32;  // within the piece
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
@@ -92,9 +95,8 @@ extern "C" __global__ void __launch_bounds__(384, 1)
             float acc[ROW_TILES][TOKEN_TILES][4] = {};
             int last = min((strand + 1) * run, blocks);
 #pragma unroll 1
-            for (; at < last; at += GROUP, turn++) {
-                int slot = turn % STAGES;
-                wait(full + 8 * slot, turn / STAGES & 1);
+            for (; at < last; at += GROUP) {
+                wait(full + 8 * slot, parity);
                 const u8* stage = stages + slot * STAGE;
                 const u8* of_x = stage + WEIGHTS;
                 Sources from = sources_of_lane(
@@ -119,6 +121,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                 }
                 __syncwarp();
                 if (lane == 0) arrive(empty + 8 * slot);
+                if (++slot == STAGES) slot = 0, parity ^= 1;
             }
 #pragma unroll
             for (int r = 0; r < ROW_TILES; r++)
@@ -128,16 +131,8 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                     for (int i = 0; i < 4; i++)
                         total[r][n][i] = strand == 0 ? acc[r][n][i] : total[r][n][i] + acc[r][n][i];
         }
-        int row_tile = piece / across * 8 + first_tile,
-            token = piece % across * TOKENS + first_token;
-#pragma unroll
-        for (int r = 0; r < ROW_TILES; r++)
-#pragma unroll
-            for (int n = 0; n < TOKEN_TILES; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    finish(y, bias, residual, total[r][n][i],
-                           (row_tile + r) * 16 + g + 8 * (i >> 1), token + n * 8 + 2 * c + (i & 1),
-                           rows, stride, tokens);
+        int row = (piece / across * 8 + first_tile) * 16 + g;
+        int token = piece % across * TOKENS + first_token + 2 * c;
+        finish_all(y, bias, residual, total, row, token, rows, stride, tokens);
     }
 }

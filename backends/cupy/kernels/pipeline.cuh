@@ -1,7 +1,8 @@
 // Hopper's copy engine and the barriers that count what it has brought (PTX ISA 9.0,
-// sections 9.7.9.25 and 9.7.13.15): one warp asks for a stage of shared memory, others work on
+// sections 9.7.9.25 and 9.7.13.15): some warps ask for a stage of shared memory, others work on
 // those that have come. `full` of a stage is passed when its bytes are there, `empty` when all who
-// read it are done.
+// read it are done.  The lanes of a warp ask one after the other: where a stage is ten copies and
+// done with in a thousand cycles, one warp cannot ask fast enough.
 
 __device__ __forceinline__ void make_barrier(u32 barrier, int arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));

@@ -1,6 +1,6 @@
 // Hopper's tensor cores as four warps drive them (wgmma; PTX ISA 9.0, section 9.7.16): 64 rows,
-// COLS columns (192) and 16 products at a time, twice as fast as mma.sync.  A warp holds 16 of the
-// rows, as tensor_core.cuh says; a, from registers, is what mma.sync takes; b is read from shared
+// COLS columns (64 or 192) and 16 products at a time, twice as fast as mma.sync.  A warp holds 16 of
+// the rows, as tensor_core.cuh says; a, from registers, is what mma.sync takes; b is read from shared
 // memory, as matrices of 8 columns and 8 products, 128 bytes each: {columns 0-7: products 0-7,
 // 8-15}, {columns 8-15: ...}, so that two that follow in the products lie LEAD bytes apart, two
 // that follow in the columns STRIDE.
@@ -30,8 +30,19 @@ __device__ __forceinline__ void wgmma_wait() {
 #define D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define D16(i) D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
 
-// d += a b; d[4 j ..] are columns 8 j .. of 192.
-__device__ __forceinline__ void wgmma(float d[96], const uint4& a, u64 b) {
+#define OPERANDS "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b)
+
+// d += a b; d[4 j ..] are columns 8 j ...
+__device__ __forceinline__ void wgmma(float d[COLS / 2], const uint4& a, u64 b) {
+#if COLS == 64
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." HALF_TYPE "." HALF_TYPE
+                 " {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31 "
+                 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;"
+                 : D16(0), D16(16)
+                 : OPERANDS);
+#else
     asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32." HALF_TYPE "." HALF_TYPE
                  " {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -42,5 +53,6 @@ __device__ __forceinline__ void wgmma(float d[96], const uint4& a, u64 b) {
                  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95 "
                  "}, {%96, %97, %98, %99}, %100, 1, 1, 1, 0;"
                  : D16(0), D16(16), D16(32), D16(48), D16(64), D16(80)
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b));
+                 : OPERANDS);
+#endif
 }

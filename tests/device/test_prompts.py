@@ -1,0 +1,43 @@
+"""Products of many tokens on a GPU: Hopper's own instructions give the bits of the others."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.device.test_cupy import backend_or_skip, weights
+from tests.laws.engines import shapes_unchecked
+
+
+@pytest.fixture(autouse=True)
+def _weights_of_their_own():
+    with shapes_unchecked():
+        yield
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", "Q8_0", "Q4_K"])
+@pytest.mark.parametrize("rows", [200, 13000])  # 13000: enough blocks without clusters of them
+def test_products_of_hoppers_own_instructions_have_the_bits_of_the_others(monkeypatch, name, rows):
+    backend = backend_or_skip(act="half")
+    import cupy
+
+    from backends.cupy import launch
+
+    values = weights("F16" if name == "BF16" else name, rows, 256)
+    w = backend.weight(values.astype(ml_dtypes.bfloat16) if name == "BF16" else values)
+    rng = np.random.default_rng(1)
+    x, residual, bias = (
+        cupy.asarray(rng.standard_normal(shape).astype(np.float32))
+        for shape in ((300, 256), (300, rows), (rows,))
+    )
+
+    def result(tokens):
+        y = residual[:tokens].copy()
+        prepared = backend.ops.prepared(x[:tokens], w)
+        backend.launcher.linear(y, prepared, w, bias, y)
+        return backend.host(y)
+
+    counts = (17, 33, 64, 65, 193, 300)
+    own = [result(tokens) for tokens in counts]
+    monkeypatch.setattr(launch, "for_hopper", lambda kind, tokens, blocks: False)
+    for tokens, y in zip(counts, own, strict=True):
+        assert np.isfinite(y).all() and np.array_equal(y, result(tokens))
