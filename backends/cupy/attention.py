@@ -1,8 +1,9 @@
 """Attention on the device: which kernel for which sequences, and their scratch memory.
 
 Sequences with one new token go to `attend_split`, a warp for each split of the context; sequences
-with more go to `attend_walk`.  Both give a query the same bits, so it does not matter which of them
-it meets.  Formats and head sizes that the tensor cores' kernels don't take go to `attend_plain`.
+with more go to `attend_walk`, or to `attend_together` where they have many.  All give a query the
+same bits, so it does not matter which of them it meets.  Formats and head sizes that the tensor
+cores' kernels don't take go to `attend_plain`.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ import cupy
 import numpy as np
 from numpy import ndarray
 
+from backends.cupy import launch
 from backends.cupy.cache import CACHES
+from backends.cupy.compile import capability
 from backends.cupy.launch import SPLIT, Launcher
 from refimpl.kv.plan import Plan
 
 FEW_SPLITS = 528
 """Up to so many splits of all sequences and heads: then a split has eight warps."""
+TOGETHER = 128
+"""Columns of a block of attend_together.cu: sixteen for each of eight warps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,29 +227,34 @@ class Attention:
             )
             self.combine(out, sinks, window)
         else:
-            tiles = walk_tiles(s.dim)
-            self.launcher.run(
-                self.launcher.kernels("attend_walk", TILES=tiles, AHEAD=0, **tensor_cores),
-                (-(-len(self.work) // 4), s.kv_heads),
-                128,
-                out,
-                q,
-                keys,
-                values,
-                b.tables,
-                b.context_lens,
-                b.seq_starts,
-                self.work,
-                sinks,
-                len(self.work),
-                width,
-                b.table_block,
-                s.block_size,
-                s.group,
-                window,
-                float(scale),
-                cap,
-            )
+            self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+
+    def walk(
+        self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
+    ) -> None:
+        s, b, n = self.shape, self.batch, len(self.work)
+        plan = (b.tables, b.context_lens, b.seq_starts, self.work, sinks)
+        sizes = (b.tables.shape[1], b.table_block, s.block_size, s.group, *numbers)
+        if not walks_together(b.tokens, b.sequences, s):
+            kernel = self.launcher.kernels("attend_walk", TILES=walk_tiles(s), AHEAD=0, **defines)
+            grid = (-(-n // 4), s.kv_heads)
+            self.launcher.run(kernel, grid, 128, out, q, keys, values, *plan, n, *sizes)
+            return
+        capped = {"CAPPED": None} if numbers[-1] else {}
+        kernel = self.launcher.kernels("attend_together", **capped, **defines)
+        shared = 8 * 16 * (4 * s.dim + 80) + 512 * s.dim  # stages; what earlier splits came to
+        self.launcher.run(
+            kernel,
+            (n, s.kv_heads),
+            256,
+            out,
+            q,
+            keys,
+            values,
+            *plan,
+            *sizes,
+            shared=shared,
+        )
 
     def combine(self, out: Any, sinks: Any, window: int) -> None:
         s, b = self.shape, self.batch
@@ -271,13 +281,20 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
     return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
 
 
-def walk_tiles(dim: int) -> int:
+def walk_tiles(shape: Shape) -> int:
     """How many tiles of columns fit a warp's registers."""
-    return 2 if dim <= 128 else 1
+    return 2 if shape.dim <= 128 else 1
+
+
+def walks_together(tokens: int, sequences: int, shape: Shape) -> bool:
+    """Do sequences have so many columns that eight warps may walk side by side?"""
+    many = tokens * shape.group >= TOGETHER * sequences and shape.dim <= 128
+    return launch.WALK_TOGETHER and many and capability() in (80, 90)  # which have shared memory
 
 
 def walk_work(plan: Plan, shape: Shape) -> np.ndarray:
-    """(sequence, first column) for every warp of `attend_walk`; the longest walks first.
+    """(sequence, first column) for every warp of `attend_walk`, or every block of
+    `attend_together`; the longest walks first.
 
     >>> shape = Shape(heads=8, kv_heads=2, dim=64, cache="float16", block_size=16)
     >>> none = np.zeros(0, np.int32)
@@ -287,8 +304,9 @@ def walk_work(plan: Plan, shape: Shape) -> np.ndarray:
     >>> walk_work(plan, shape).tolist()
     [[1, 0], [0, 16], [0, 0]]
     """
-    columns = 8 * walk_tiles(shape.dim)
     starts, lens, _, _ = runs_of(plan)
+    together = walks_together(len(plan.tokens), len(lens), shape)
+    columns = TOGETHER if together else 8 * walk_tiles(shape)
     items = []
     for s, count in enumerate(np.diff(starts).tolist()):
         past = int(lens[s]) - count

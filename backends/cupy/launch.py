@@ -13,6 +13,8 @@ from backends.cupy.tiles import FORMATS, Tiles
 
 SPLIT = 256
 """Keys of a split: the fixed length that makes attention the same in any batch."""
+WALK_TOGETHER = True
+"""Prompts' attention by attend_together.cu, where they are long; else all by attend_walk.cu."""
 ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 KINDS = {"F32": 0, "Q8_0": 1, "Q8_K": 2, "F16": 3, "BF16": 4}
 HALVES = {"F16": '"f16"', "BF16": '"bf16"'}  # as PTX names them

@@ -73,6 +73,9 @@ def attention_variants() -> Iterator[Variant]:
             yield "attend_few", {**shape, "ROPE": None}
             yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None}
             yield "attend_walk", {**shape, "TILES": 2 if dim <= 128 else 1, "AHEAD": 0}
+            if dim <= 128:
+                yield "attend_together", shape
+                yield "attend_together", {**shape, "CAPPED": None}
     any_page = {"HALF": 16, "DIM": 64, "SPLIT": SPLIT, "TILES": 1, "AHEAD": 0}
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))
     yield "attend_combine", {"SPLIT": SPLIT}

@@ -42,22 +42,24 @@ struct Paged {  // one layer's keys and values: [block][kv head][place in the bl
     int table_block, block_size, kv_heads, kv_head;
 };
 
-// Which row of keys, and of values, each key of a split is; those after the last are the last.
+// Which row of keys, and of values, the key at a position is.
+__device__ __forceinline__ int row_at(const Paged& kv, int position) {
+#ifdef PAGE_SHIFT  // blocks of 2**PAGE_SHIFT, and tables of blocks: dividing takes no time
+    int block = __ldg(kv.table + (position >> PAGE_SHIFT)), page = 1 << PAGE_SHIFT;
+    return (block * kv.kv_heads + kv.kv_head) * page + (position & (page - 1));
+#else
+    int slot = __ldg(kv.table + position / kv.table_block) * kv.table_block +
+               position % kv.table_block;
+    return (slot / kv.block_size * kv.kv_heads + kv.kv_head) * kv.block_size + slot % kv.block_size;
+#endif
+}
+
+// The same of each key of a split; those after the last are the last.
 __device__ __forceinline__ void find_rows(int rows[SPLIT], const Paged& kv, int split_start,
                                           int last) {
     __syncwarp();
-    for (int i = threadIdx.x % WARP; i < SPLIT; i += WARP) {
-        int position = min(split_start + i, last);
-#ifdef PAGE_SHIFT  // blocks of 2**PAGE_SHIFT, and tables of blocks: dividing takes no time
-        int block = __ldg(kv.table + (position >> PAGE_SHIFT)), page = 1 << PAGE_SHIFT;
-        rows[i] = (block * kv.kv_heads + kv.kv_head) * page + (position & (page - 1));
-#else
-        int slot = __ldg(kv.table + position / kv.table_block) * kv.table_block +
-                   position % kv.table_block;
-        rows[i] = (slot / kv.block_size * kv.kv_heads + kv.kv_head) * kv.block_size +
-                  slot % kv.block_size;
-#endif
-    }
+    for (int i = threadIdx.x % WARP; i < SPLIT; i += WARP)
+        rows[i] = row_at(kv, min(split_start + i, last));
     __syncwarp();
 }
 

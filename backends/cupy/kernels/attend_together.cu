@@ -1,0 +1,240 @@
+// attend_walk.cu for long prompts: the same sums, in the same order                      (prefill)
+//
+// Must move: a sequence's keys and values, once if the caches hold them; must do: 4 * DIM
+// operations a visible key and query, times PARTS_OF.  In attend_walk.cu each warp asks the caches
+// for all keys by itself, which takes longer than the products.  Here the WARPS of a block, with 16
+// columns each, side by side, walk together over the keys that any of them sees: 16 keys and their
+// values come into one of STAGES stages of shared memory while those before them are worked on.
+//
+// Both products stand on their side: queries are the rows of the first, weights those of the second
+//
+//   scores   [columns, 16 keys] = q [columns, DIM]        @ K.T [DIM, 16]
+//   gathered [columns, DIM]    += weights [columns, 16]   @ V [16, DIM]
+//
+// since then what shared memory gives is an operand as it is, and so is what the first product
+// gives to the second.  An element is the sum of the same products, whichever of them is the row.
+//
+// Grid: (work, kv heads); `work` says whose a block's columns are: (sequence, first column).
+
+#define LOAD_KV __ldg  // of attend.cuh; nothing here asks
+#define TILES 2
+#define WARPS 8
+#define STAGES 8
+
+#include "numbers.cuh"
+#include "tensor_core.cuh"
+#include "merge.cuh"
+#include "attend.cuh"
+
+// Rows lie so that lanes find them in different banks: keys are read 16 bytes a lane, four lanes a
+// row; values eight rows at a time (ldmatrix).
+#define KEY_ROW (DIM * 2 + 64)
+#define VALUE_ROW (DIM * 2 + 16)
+#define VALUES_AT (16 * KEY_ROW)
+#define STAGE_BYTES (VALUES_AT + 16 * VALUE_ROW)
+
+struct Asked {  // a lane's share of 16 columns' queries; and more of columns g and g + 8
+    uint4 part[PARTS_OF][2 * K_CHUNKS];
+    float unit[2];
+    int first[2], last[2];
+};
+
+struct Found {  // of columns g and g + 8; coordinates 8 u + 2c and the next
+    float top[2], total[2][2];  // totals of even and of odd keys
+    float value[DIM / 8][4];
+};
+
+// The scores of keys 2c + b, and of 8 further (+ 2), of columns g and g + 8 (+ 1).
+__device__ __forceinline__ void score_step(float score[2][4], const Asked& q, const u8* stage,
+                                           int start, float soft_cap) {
+    int lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float sums[PARTS_OF][2][4] = {};
+#pragma unroll
+        for (int e = 0; e < K_CHUNKS; e++) {
+            uint4 k = *(const uint4*)(stage + (g + 8 * r) * KEY_ROW + (c + 4 * e) * 16);
+#pragma unroll
+            for (int p = 0; p < PARTS_OF; p++) {
+                const uint4 &even = q.part[p][2 * e], &odd = q.part[p][2 * e + 1];
+                MMA(sums[p][0], even.x, even.y, even.z, even.w, k.x, k.y);
+                MMA(sums[p][1], odd.x, odd.y, odd.z, odd.w, k.z, k.w);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int b = i & 1, j = i >> 1, key = start + 8 * r + 2 * c + b;
+            float sum = sums[PARTS_OF - 1][0][i] + sums[PARTS_OF - 1][1][i];
+#pragma unroll
+            for (int p = PARTS_OF - 2; p >= 0; p--) sum += sums[p][0][i] + sums[p][1][i];
+            float s = sum * q.unit[j];
+            if (soft_cap > 0) s = soft_cap * tanhf(s / soft_cap);
+            bool seen = q.first[j] <= key && key <= q.last[j];
+            score[b][2 * r + j] = seen ? s * LOG2_E : NEVER;
+        }
+    }
+}
+
+// A step's 16 keys and values, on top of those before.
+__device__ __forceinline__ void add_step(Found& sum, const Asked& q, const u8* stage, int start,
+                                         float soft_cap) {
+    int lane = threadIdx.x % WARP;
+    float weight[2][4], shrink[2];
+    bool raised = false;
+    score_step(weight, q, stage, start, soft_cap);
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        float top = fmaxf(weight[0][j], weight[1][j]);
+        top = fmaxf(top, fmaxf(weight[0][2 + j], weight[1][2 + j]));
+        top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 2));
+        top = fmaxf(ceilf(top), sum.top[j]);
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            shrink[j] = weigh(weight[b], j, top, sum.top[j]);
+            sum.total[j][b] = fmaf(sum.total[j][b], shrink[j], weight[b][j] + weight[b][2 + j]);
+        }
+        raised |= top != sum.top[j];
+        sum.top[j] = top;
+    }
+    u32 part[4][PARTS_OF];
+#pragma unroll
+    for (int m = 0; m < 4; m++) split_pair(part[m], weight[0][m], weight[1][m]);
+    if (__any_sync(EVERY_LANE, raised)) {  // otherwise every factor is 1
+#pragma unroll
+        for (int u = 0; u < DIM / 8; u++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) sum.value[u][i] *= shrink[i >> 1];
+    }
+    u32 values = (u32)__cvta_generic_to_shared(stage) + VALUES_AT;
+    values += (lane & 15) * VALUE_ROW + (lane >> 4) * 16;
+#pragma unroll
+    for (int t = 0; t < DIM_TILES; t++) {
+        u32 v[4];
+        load_transposed(v, values + t * 32);
+#pragma unroll
+        for (int p = PARTS_OF - 1; p >= 0; p--) {
+            MMA(sum.value[2 * t], part[0][p], part[1][p], part[2][p], part[3][p], v[0], v[1]);
+            MMA(sum.value[2 * t + 1], part[0][p], part[1][p], part[2][p], part[3][p], v[2], v[3]);
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, 1)
+    attend_together(float* __restrict__ out, const float* __restrict__ q,
+                    const u16* __restrict__ keys, const u16* __restrict__ values,
+                    const int* __restrict__ tables, const int* __restrict__ context_lens,
+                    const int* __restrict__ seq_starts, const int2* __restrict__ work,
+                    const float* __restrict__ sinks, int table_width, int table_block,
+                    int block_size, int group, int window, float scale, float soft_cap) {
+    extern __shared__ __align__(128) u8 stages[];
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
+    int sequence = work[blockIdx.x].x, all_first = work[blockIdx.x].y, head = blockIdx.y;
+    int start = seq_starts[sequence], columns = (seq_starts[sequence + 1] - start) * group;
+    int before = context_lens[sequence] - (seq_starts[sequence + 1] - start);  // tokens of the past
+    int heads = gridDim.y * group;
+    Paged kv = {keys,        values,     tables + (long long)sequence * table_width,
+                table_block, block_size, (int)gridDim.y,
+                head};
+    auto first_key = [&](int column) {
+        return window > 0 ? max(0, before + column / group - window + 1) : 0;
+    };
+    auto last_key = [&](int column) { return before + min(column, columns - 1) / group; };
+    int first = first_key(all_first) / 16 * 16, last = last_key(all_first + WARPS * 16 - 1);
+
+    // A thread brings 16 bytes of a key and of its value; it knows a step ahead of which.
+    u32 shared = (u32)__cvta_generic_to_shared(stages);
+    int key = threadIdx.x / (DIM / 8), chunk = threadIdx.x % (DIM / 8);
+    int steps = (last - first) / 16 + 1, row = row_at(kv, min(first + key, last));
+    auto fetch = [&](int step) {
+        if (step < steps && key < 16) {
+            u32 to = shared + step % STAGES * STAGE_BYTES + chunk * 16;
+            u32 to_key = to + key * KEY_ROW, to_value = to + VALUES_AT + key * VALUE_ROW;
+            const u16* of_key = keys + (long long)row * DIM + chunk * 8;
+            const u16* of_value = values + (long long)row * DIM + chunk * 8;
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to_key), "l"(of_key));
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to_value),
+                         "l"(of_value));
+            row = row_at(kv, min(first + (step + 1) * 16 + key, last));
+        }
+        asm volatile("cp.async.commit_group;");
+    };
+#pragma unroll 1
+    for (int step = 0; step < STAGES - 1; step++) fetch(step);
+
+    int first_column = all_first + warp * 16;  // (maybe beyond the last)
+    auto row_of = [&](int column) {
+        return (long long)(start + column / group) * heads + head * group + column % group;
+    };
+    Asked mine;
+    Queries split;
+    float top[2], total[2];
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        int column = min(first_column + 8 * j + g, columns - 1);
+        split_query(split, j, q + row_of(column) * DIM, scale, c);
+        float units[2] = {__shfl_sync(EVERY_LANE, split.unit[j][0], g / 2),
+                          __shfl_sync(EVERY_LANE, split.unit[j][1], g / 2)};
+        mine.unit[j] = g % 2 ? units[1] : units[0];
+        mine.first[j] = first_key(column), mine.last[j] = last_key(column);
+        float sink = sinks ? sinks[head * group + column % group] * LOG2_E : NEVER;
+        top[j] = ceilf(sink);
+        total[j] = sinks ? exp2f(sink - ceilf(sink)) * WEIGHT_UNIT : 0.0f;
+    }
+#pragma unroll
+    for (int p = 0; p < PARTS_OF; p++)
+#pragma unroll
+        for (int e = 0; e < 2 * K_CHUNKS; e++)
+            mine.part[p][e] = make_uint4(split.part[0][p][e][0], split.part[1][p][e][0],
+                                         split.part[0][p][e][1], split.part[1][p][e][1]);
+    // What the splits before came to: registers are short.  [coordinate][...][thread]
+    float* value = (float*)(stages + STAGES * STAGE_BYTES) + threadIdx.x;
+    constexpr int THREADS = WARPS * WARP;
+#pragma unroll
+    for (int i = 0; i < DIM / 2; i++) value[i * THREADS] = 0;
+
+    int my_first = first_key(first_column), my_last = last_key(first_column + 15), step = 0;
+#pragma unroll 1
+    for (int split = first / SPLIT; split <= last / SPLIT; split++) {
+        Found sum = {{NEVER, NEVER}};
+        int at = max(first, split * SPLIT), to = min(last, split * SPLIT + SPLIT - 1);
+#pragma unroll 1
+        for (; at <= to; at += 16, step++) {
+            asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2));
+            __syncthreads();  // everyone's copies have come, and the slot to fill is read
+            fetch(step + STAGES - 1);
+            if (first_column < columns && my_first <= at + 15 && at <= my_last)
+#ifdef CAPPED
+                add_step(sum, mine, stages + step % STAGES * STAGE_BYTES, at, soft_cap);
+#else
+                add_step(sum, mine, stages + step % STAGES * STAGE_BYTES, at, 0.0f);
+#endif
+        }
+        if (split < my_first / SPLIT || my_last / SPLIT < split) continue;
+        Shrink by[2];
+#pragma unroll
+        for (int j = 0; j < 2; j++) {  // the order of attend_run: keys 0 and 1, 2 and 3, ...
+            float all = sum.total[j][0] + sum.total[j][1];
+            all += __shfl_xor_sync(EVERY_LANE, all, 1);
+            all += __shfl_xor_sync(EVERY_LANE, all, 2);
+            by[j] = merge(top[j], total[j], sum.top[j], all);
+        }
+#pragma unroll
+        for (int u = 0; u < DIM / 8; u++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                float& so_far = value[(u * 4 + i) * THREADS];
+                so_far = merge_value(so_far, sum.value[u][i], by[i >> 1]);
+            }
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        int column = first_column + 8 * j + g;
+        if (column >= columns) continue;
+        float* to = out + row_of(column) * DIM + 2 * c;
+#pragma unroll
+        for (int u = 0; u < DIM / 8; u++)
+            *(float2*)(to + 8 * u) = make_float2(value[(u * 4 + 2 * j) * THREADS] / total[j],
+                                                 value[(u * 4 + 2 * j + 1) * THREADS] / total[j]);
+    }
+}
