@@ -175,9 +175,10 @@ class Attention:
             )
         elif self.few:
             one = b.splits == 1
-            names = [name for name, is_so in (("ONE_SPLIT", one), ("ROPE", rope)) if is_so]
+            asked = {"ONE_SPLIT": one, "ROPE": rope, "EARLY": rope and self.launcher.early_keys}
+            defines = tensor_cores | {name: None for name, is_so in asked.items() if is_so}
             self.launcher.run(
-                self.launcher.kernels("attend_few", **tensor_cores, **dict.fromkeys(names)),
+                self.launcher.kernels("attend_few", **defines),
                 (b.splits, s.kv_heads, b.sequences),
                 256,
                 out if one else self.parts,

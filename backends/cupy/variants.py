@@ -70,8 +70,9 @@ def attention_variants() -> Iterator[Variant]:
             shape = {"HALF": half, "DIM": dim, "SPLIT": SPLIT, "PAGE_SHIFT": 4}
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             yield "attend_few", shape
-            yield "attend_few", {**shape, "ROPE": None}
-            yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None}
+            for early in ({}, {"EARLY": None}):
+                yield "attend_few", {**shape, "ROPE": None, **early}
+                yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None, **early}
             yield "attend_walk", {**shape, "TILES": 2 if dim <= 128 else 1, "AHEAD": 0}
             if dim <= 128:
                 yield "attend_together", shape

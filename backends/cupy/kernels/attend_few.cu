@@ -13,6 +13,8 @@
 //
 // ROPE: what rope_store.cu does is done here as well, each block for its own heads.  Where each
 // token has its own slot and no other query of the step sees it, nobody else asks for the new key.
+// All older ones were there before the step began: EARLY, they are asked for before the kernel before
+// this one has ended.
 //
 // Grid: (splits, kv heads, sequences).
 
@@ -34,6 +36,11 @@
 #else
 #define QUERY const float* q
 #define IS_NEW(key) false
+#endif
+#if defined(ROPE) && defined(EARLY)
+#define WAIT_FOR_KEYS()
+#else
+#define WAIT_FOR_KEYS() wait_for_previous()
 #endif
 
 extern "C" __global__ void __launch_bounds__(WARPS* WARP)
@@ -63,10 +70,10 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
                 table_block, block_size, (int)gridDim.y,
                 head};
     bool some = position >= 0 && from <= to;
-    if (some && warp == 0) find_rows(rows, kv, split * SPLIT, to);
-    wait_for_previous();
     let_next_begin();
     if (!some) return;
+    if (warp == 0) find_rows(rows, kv, split * SPLIT, to);
+    WAIT_FOR_KEYS();
     __syncthreads();
 
     int start = from / 16 * 16, steps = (to - start) / 16 + 1;
@@ -85,18 +92,17 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     constexpr int MINE = STEPS / WARPS;
     uint4 k[MINE][2][K_CHUNKS];
     float score[MINE][4];
-    auto load_step = [&](int i) {
+#pragma unroll
+    for (int i = 0; i < MINE; i++) {
         int step = min(warp + i * WARPS, steps - 1);
         load_keys(k[i], kv, rows + (start % SPLIT + step * 16), g, c);
-    };
+    }
     Queries mine;
     Sight sight;
 #ifdef ROPE
     __shared__ float queries[8][DIM];
-    int new_step = (position - start) / 16;  // beyond the others, unless the split is the last
-#pragma unroll
-    for (int i = 0; i < MINE; i++)
-        if (min(warp + i * WARPS, steps - 1) != new_step) load_step(i);
+    __shared__ uint4 new_key[DIM / 8];
+    wait_for_previous();
     const float* of_token = x + (long long)token * stride;
     const float2* turns = table + (long long)token * pairs;
     for (int part = warp; part < group + (to == position ? 2 : 0); part += WARPS) {
@@ -105,25 +111,33 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
                                        : is_v ? v_offset + head * DIM
                                               : k_offset + head * DIM);
         long long row = (long long)rows[position % SPLIT] * DIM;
-        for (int d = lane; d < DIM; d += WARP) {
-            float number = is_v ? own[d] : turned(own, d, turns, pairs, interleaved);
-            if (is_q) {
-                queries[part][d] = number;
-            } else {
-                (is_v ? values : keys)[row + d] = TO_HALF(number);
-                for (int at = position - start; is_v && at < steps * 16; at++)  // and what is after
-                    *(u16*)(rows_of_values + at * ROW + 2 * d) = TO_HALF(number);
-            }
+        float number[DIM / WARP];
+#pragma unroll
+        for (int e = 0; e < DIM / WARP; e++) {
+            int d = lane + e * WARP;
+            number[e] = is_v ? own[d] : turned(own, d, turns, pairs, interleaved);
+        }
+#pragma unroll
+        for (int e = 0; e < DIM / WARP; e++) {
+            int d = lane + e * WARP;
+            u16 half = TO_HALF(number[e]);
+            if (is_q) queries[part][d] = number[e];
+            if (is_v) values[row + d] = half;
+            if (!is_q && !is_v) keys[row + d] = ((u16*)new_key)[d] = half;
+            for (int at = position - start; is_v && at < steps * 16; at++)  // and what is after
+                *(u16*)(rows_of_values + at * ROW + 2 * d) = half;
         }
     }
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < MINE; i++)
-        if (min(warp + i * WARPS, steps - 1) == new_step) load_step(i);
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            if (IS_NEW(start + (warp + i * WARPS) * 16 + g + 8 * r))
+#pragma unroll
+                for (int e = 0; e < K_CHUNKS; e++) k[i][r][e] = new_key[c + 4 * e];
     split_query(mine, 0, queries[min(g, group - 1)], scale, c);
 #else
-#pragma unroll
-    for (int i = 0; i < MINE; i++) load_step(i);
     split_query(mine, 0, q + ((long long)token * heads + head * group + min(g, group - 1)) * DIM,
                 scale, c);
 #endif

@@ -51,8 +51,9 @@ __device__ __forceinline__ float warp_sum(float x) {
 // A launch may begin while the one before it ends (backends/cupy/driver.py).  What that one, or any
 // before it, wrote may be read from `wait_for_previous` on, through pointers that are not declared
 // __restrict__: the compiler must not take them for what never changes.  Weights, which nobody
-// writes, may be asked for before.  `let_next_begin` comes after the wait, so that never more than
-// two kernels run side by side.
+// writes, may be asked for before.  Every launch that may begin early waits before it writes, and
+// before it ends: so whoever has waited knows that all before have ended.  `let_next_begin` says
+// when the next one may come: best when this one has asked for its last weights.
 __device__ __forceinline__ void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
