@@ -15,9 +15,9 @@ from backends.cupy import make_backend
 from backends.cupy.backend import DeviceModel
 from backends.cupy.buckets import next_power
 from backends.cupy.graph import DecodeGraph
-from backends.cupy.launch import SPLIT, TILE_BYTES
+from backends.cupy.launch import SPLIT
 from backends.cupy.step import Linear, fuse_layer, roomy
-from backends.cupy.tiles import FORMATS, Planes, Tiles
+from backends.cupy.tiles import FORMATS, TILE_BYTES, Planes, Tiles
 from bench.gpu_timing import replay_time
 from refimpl.kv.plan import Plan
 from refimpl.model.config import Config, Rope

@@ -200,6 +200,7 @@ class Attention:
                 cap,
                 *(rope or ()),
                 shared=SPLIT * (2 * s.dim + 16),
+                side_by_side=True,
             )
             if not one:
                 self.combine(out, sinks, window)

@@ -1,6 +1,5 @@
 """Launching the kernels: which variant for how many tokens, and the arguments in C's types."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +7,19 @@ import numpy as np
 
 from backends.cupy.compile import Kernels, capability
 from backends.cupy.driver import launch_early
-from backends.cupy.occupancy import multiprocessors, resident
-from backends.cupy.tiles import FORMATS, Tiles
+from backends.cupy.occupancy import most_shared, multiprocessors, resident
+from backends.cupy.row import (
+    BESIDE_RINGS,
+    MOST_ROW_TILES,
+    ROOM,
+    ROOM_BESIDE,
+    own_pieces,
+    ring_of_row,
+    room_here,
+    room_of_token,
+    unit,
+)
+from backends.cupy.tiles import FORMATS, TILE_BYTES, Tiles
 
 SPLIT = 256
 """Keys of a split: the fixed length that makes attention the same in any batch."""
@@ -30,25 +40,11 @@ MOST_FEW here linear_half.cu keeps them."""
 FEW_ROWS = 6144
 """A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
 GROUP = 4  # blocks of a stage (ring.cuh)
-TILE_BYTES: Mapping[str, tuple[int, int]] = {
-    "Q8_0": (544, 0),
-    "Q4_0": (288, 0),
-    "Q5_0": (352, 0),
-    "IQ4_NL": (288, 0),
-    "MXFP4": (272, 0),
-    "Q4_K": (288, 64),
-    "Q5_K": (352, 64),
-    "Q6_K": (416, 32),
-    "PARTS": (640, 0),
-    "PARTS_MIN": (768, 0),
-    "F32": (2048, 0),
-    "F16": (1024, 0),
-    "BF16": (1024, 0),
-}
-"""Bytes of a tile, and of the scales that a whole stage shares."""
+RINGED = tuple(name for name in FORMATS if name not in ("F32", "F16", "BF16"))
+"""Formats whose products with one token are linear_q8_ring.cu's, where its rings and the token fit;
+others are linear_q8_one.cu's.  With none, kernels leave it to CUDA to divide a multiprocessor's
+memory."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
-MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
-MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each of its blocks prepares
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # four warps that copy, eight that work
@@ -65,12 +61,6 @@ def for_hopper(kind: str, tokens: int, blocks: int) -> bool:
     """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
     few = MOST_FEW_HALF if kind in HALVES else MOST_FEW
     return tokens > few and blocks % GROUP == 0 and capability() == 90
-
-
-def prepares_itself(w: Tiles, kind: str, tokens: int) -> bool:
-    """Does linear_q8_one.cu take this token as it is?"""
-    few = tokens == 1 and w.blocks <= MOST_OWN_BLOCKS and w.blocks % 8 == 0
-    return few and kind in ("Q8_0", "Q8_K")
 
 
 def c_type(x: Any) -> Any:
@@ -107,10 +97,24 @@ class Launcher:
     """Kernels with their launch shapes.  Outputs are given, or allocated."""
 
     kernels: Kernels = field(default_factory=Kernels)
+    counter: Any = None
 
     def run(
-        self, function: Any, grid: tuple[int, ...], threads: int, *args: Any, shared: int = 0
+        self,
+        function: Any,
+        grid: tuple[int, ...],
+        threads: int,
+        *args: Any,
+        shared: int = 0,
+        side_by_side: bool = False,
     ) -> None:
+        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_ring.cu wants it.
+
+        To divide it anew, between shared memory and cache, a multiprocessor must be empty: kernels
+        that are to begin early have to agree.
+        """
+        if side_by_side and RINGED:
+            function.kernel.preferred_shared_memory_carveout = 100
         if shared:
             function.kernel.max_dynamic_shared_size_bytes = shared
         values = tuple(c_type(a) for a in args)
@@ -166,7 +170,8 @@ class Launcher:
             plain = into.packed
         quarter = columns // 4
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
-        grid = (into.tokens, 1 if norm is not None else -(-quarter // threads))
+        of_block = threads * unit(into.kind)
+        grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
         self.run(
             self.kernels("prepare", **defines),
             grid,
@@ -180,22 +185,56 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
+            side_by_side=into.kind in ("Q8_0", "Q8_K"),
         )
 
     def linear_row(
-        self, y: Any, x: Any, w: Tiles, kind: str, norm: Any, eps: float, bias: Any, residual: Any
+        self,
+        y: Any,
+        x: Any,
+        w: Tiles,
+        kind: str,
+        norm: Any,
+        eps: float,
+        bias: Any,
+        residual: Any,
+        beside: bool = False,
     ) -> None:
-        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing."""
-        defines: dict[str, Any] = {"FORMAT": FORMATS[w.format], "KIND": KINDS[kind]}
-        if norm is not None:
-            defines["NORM"] = None
-        planes = (y, bias, residual, *w.planes)
-        self.run_one(defines, w, *planes, x, norm, float(eps), shared=(w.blocks + 8) * 44)
+        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing.
 
-    def run_one(self, defines: dict[str, Any], w: Tiles, *args: Any, shared: int = 0) -> None:
-        kernel = self.kernels("linear_q8_one", **defines)
-        blocks = resident(kernel.kernel, 256, -(-w.rows // 16), MOST_ROW_TILES)
-        self.run(kernel, (blocks,), 256, *args, w.rows, w.rows, w.blocks, shared=shared)
+        `beside`: attention comes next, or came before, and runs beside this for a while.
+        """
+        own: dict[str, Any] = {"KIND": KINDS[kind]}
+        if norm is not None:
+            own["NORM"] = None
+        args = (y, bias, residual, *w.planes, x, norm, float(eps))
+        self.run_one(w, own, *args, pieces=own_pieces(w, kind), beside=beside)
+
+    def run_one(
+        self, w: Tiles, own: dict[str, Any], *args: Any, pieces: int = 0, beside: bool = False
+    ) -> None:
+        """A product with one token; `own` says how its blocks prepare it, if they do."""
+        row_tiles, defines = -(-w.rows // 16), {"FORMAT": FORMATS[w.format], **own}
+        stages, shared = ring_of_row(w, room_here(ROOM_BESIDE if beside else ROOM))
+        if w.format in RINGED and shared + BESIDE_RINGS <= most_shared():
+            defines |= {"PIECES": pieces} if own else {}
+            kernel = self.kernels("linear_q8_ring", **defines, STAGES=stages)
+            blocks = min(row_tiles, multiprocessors())
+            args = (*args, w.rows, w.blocks, self.tickets())
+        else:
+            kernel = self.kernels("linear_q8_one", **defines)
+            shared = room_of_token(w) if own else 0
+            blocks = resident(kernel.kernel, 256, row_tiles, MOST_ROW_TILES)
+            args = (*args, w.rows, w.rows, w.blocks)
+        self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=True)
+
+    def tickets(self) -> Any:
+        """A counter that is 0 between launches."""
+        import cupy
+
+        if self.counter is None:
+            self.counter = cupy.zeros(1, np.uint32)
+        return self.counter
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
@@ -233,7 +272,7 @@ class Launcher:
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
             return
         if x.tokens == 1:
-            self.run_one({"FORMAT": FORMATS[w.format]}, w, *args[:10])
+            self.run_one(w, {}, *args[:10])
             return
         _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
         if tiles == 1 and w.rows <= FEW_ROWS:

@@ -13,6 +13,14 @@ def multiprocessors() -> int:
     return int(cupy.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"])
 
 
+@cache
+def most_shared() -> int:
+    """Bytes of shared memory that a block can ask for."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceProperties(0)["sharedMemPerBlockOptin"])
+
+
 def resident(kernel: Any, threads: int, work: int, most: int) -> int:
     """Blocks of a kernel that walks over its work: as many as run at once, if there is enough.
 

@@ -111,6 +111,23 @@ FORMATS: Mapping[str, int] = {
 }
 """The formats with kernels of their own; `PARTS` is any other, as integers and float32 scales."""
 
+TILE_BYTES: Mapping[str, tuple[int, int]] = {
+    "Q8_0": (544, 0),
+    "Q4_0": (288, 0),
+    "Q5_0": (352, 0),
+    "IQ4_NL": (288, 0),
+    "MXFP4": (272, 0),
+    "Q4_K": (288, 64),
+    "Q5_K": (352, 64),
+    "Q6_K": (416, 32),
+    "PARTS": (640, 0),
+    "PARTS_MIN": (768, 0),
+    "F32": (2048, 0),
+    "F16": (1024, 0),
+    "BF16": (1024, 0),
+}
+"""Bytes of a tile, and of the scales that a whole stage shares."""
+
 
 def lanes(codes: Shaped[ndarray, "rows columns"]) -> Shaped[ndarray, "row_tiles blocks 32 2 2 4"]:
     """[row tile][block][lane][half][row g or g + 8][column]; missing rows and columns are zero."""

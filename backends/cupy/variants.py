@@ -9,7 +9,8 @@ from typing import Any
 
 from backends.cupy.cache import CACHES
 from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
-from backends.cupy.tiles import FORMATS
+from backends.cupy.row import ROOM, ROOM_BESIDE, ROOM_SMALL, ring_of_row
+from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
 QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
@@ -43,10 +44,11 @@ def linear_variants() -> Iterator[Variant]:
     for code in QUANTISED:
         yield "linear_q8_wide", {"FORMAT": code}
         yield "linear_q8_hopper", {"FORMAT": code}
-        yield "linear_q8_one", {"FORMAT": code}
-        for kind in (KINDS["Q8_0"], KINDS["Q8_K"]):
-            yield "linear_q8_one", {"FORMAT": code, "KIND": kind}
-            yield "linear_q8_one", {"FORMAT": code, "KIND": kind, "NORM": None}
+        for own in own_tokens():
+            yield "linear_q8_one", {"FORMAT": code, **own}
+            pieces = {"PIECES": 4} if own else {}
+            for stages in stages_of_row(code):
+                yield "linear_q8_ring", {"FORMAT": code, **own, **pieces, "STAGES": stages}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
@@ -62,6 +64,24 @@ def linear_variants() -> Iterator[Variant]:
         for _, rows, tokens, ahead in FEW_HALF:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_half", {"MMA": mma, **tiles}
+
+
+def own_tokens() -> Iterator[dict[str, Any]]:
+    """How a kernel for one token gets it: prepared, or as it is."""
+    yield {}
+    for kind in (KINDS["Q8_0"], KINDS["Q8_K"]):
+        yield {"KIND": kind}
+        yield {"KIND": kind, "NORM": None}
+
+
+def stages_of_row(code: int) -> list[int]:
+    """Of linear_q8_ring's rings, for tokens of few columns and of many."""
+    name = next(name for name, c in FORMATS.items() if c == code)
+    stages = set()
+    for columns in (2048, 4096, 14336, 65536):
+        w = Tiles(format=name, rows=16, columns=columns, planes=Planes(None))
+        stages |= {ring_of_row(w, room)[0] for room in (ROOM, ROOM_BESIDE, ROOM_SMALL)}
+    return sorted(stages)
 
 
 def attention_variants() -> Iterator[Variant]:

@@ -17,6 +17,7 @@
 #include "tile.cuh"
 #include "weights.cuh"
 #include "strands.cuh"
+#include "pipeline.cuh"
 #include "ring.cuh"
 
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP)

@@ -22,8 +22,8 @@
 #include "products_q8.cuh"
 #include "strands.cuh"
 #include "results.cuh"
-#include "ring.cuh"
 #include "pipeline.cuh"
+#include "ring.cuh"
 
 #define TOKENS 128
 #define BYTES_OF_X (TOKENS * 32)  // of a block: bytes, scales, sums

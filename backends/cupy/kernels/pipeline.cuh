@@ -8,8 +8,12 @@ __device__ __forceinline__ void make_barrier(u32 barrier, int arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
 
-__device__ __forceinline__ void barriers_made() {
+__device__ __forceinline__ void fence_barriers() {
     asm volatile("fence.mbarrier_init.release.cluster;");
+}
+
+__device__ __forceinline__ void barriers_made() {
+    fence_barriers();
     __syncthreads();
 }
 

@@ -18,41 +18,41 @@
 
 #include "prepare.cuh"
 
-// columns is a multiple of 32 (of 256 for Q8_K); blockDim.x a multiple of 64.
+// columns is a multiple of 32 (of 256 for Q8_K); blockDim.x of 32.
 extern "C" __global__ void prepare(const float* x, const float* __restrict__ weight, float eps,
                                    float* plain, void* packed, float* dx, float2* sums, int columns,
                                    int padded) {
     int t = blockIdx.x;
-    wait_for_previous();
     let_next_begin();
+    wait_for_previous();
 #ifdef NORM
     float root = root_of(x + (long long)t * columns, columns, eps);
-    for (int start = 0; start < columns / 4; start += blockDim.x) {
-#else
-    for (int start = blockIdx.y * blockDim.x; start < columns / 4;
-         start += blockDim.x * gridDim.y) {
 #endif
-        int i = start + threadIdx.x;
-        bool here = i < columns / 4;
-        float v[4] = {};
-        if (here) {
+    int step = UNIT * blockDim.x;
+    for (int start = blockIdx.y * step; start < columns / 4; start += step * gridDim.y) {
+        float v[UNIT][4] = {};
+        bool here = start + four_of(0) < columns / 4;
+#pragma unroll
+        for (int h = 0; h < UNIT; h++) {
+            if (!here) continue;
+            int i = start + four_of(h);
 #if defined(GLU)
             const float4* both = (const float4*)(x + 2ll * t * columns);
             float4 gate = both[i], up = both[columns / 4 + i];
-            v[0] = activation(gate.x) * up.x, v[1] = activation(gate.y) * up.y;
-            v[2] = activation(gate.z) * up.z, v[3] = activation(gate.w) * up.w;
+            v[h][0] = activation(gate.x) * up.x, v[h][1] = activation(gate.y) * up.y;
+            v[h][2] = activation(gate.z) * up.z, v[h][3] = activation(gate.w) * up.w;
 #else
             float4 four = ((const float4*)(x + (long long)t * columns))[i];
-            v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+            v[h][0] = four.x, v[h][1] = four.y, v[h][2] = four.z, v[h][3] = four.w;
 #endif
 #ifdef NORM
-            normalise(v, weight, i, root);
+            normalise(v[h], ((const float4*)weight)[i], root);
 #endif
             if (plain)
                 ((float4*)(plain + (long long)t * columns))[i] =
-                    make_float4(v[0], v[1], v[2], v[3]);
+                    make_float4(v[h][0], v[h][1], v[h][2], v[h][3]);
         }
-        store(v, i, t, padded, packed, dx, sums,
+        store(v, start + four_of(0), t, padded, packed, dx, sums,
               here);  // with every lane of the warp: they shuffle
     }
 }

@@ -5,10 +5,14 @@
 //
 // Everything of a group lies in one stretch of each plane, so a stage is a few straight copies.
 
+#ifndef GROUP
 #define GROUP 4
+#endif
+#define SHARED_SUPERS (GROUP > 4 ? GROUP / 8 + 1 : 1)  // eight blocks may lie in two
 
-#define WEIGHT_STAGE \
-    (GROUP * (LOW_TILE + HIGH_TILE + SCALE_TILE) + (FORMAT == PARTS_MIN ? GROUP : 1) * SUPERS)
+#define WEIGHT_STAGE                                  \
+    (GROUP * (LOW_TILE + HIGH_TILE + SCALE_TILE) +    \
+     (FORMAT == PARTS_MIN ? GROUP : SHARED_SUPERS) * SUPERS)
 
 // What a stage is made of: stretch `lane` of it is this lane's to fetch.
 struct Stretch {
@@ -36,8 +40,8 @@ __device__ __forceinline__ Planes planes_of(const u8* stage) {
 }
 
 #if __CUDA_ARCH__ >= 900
-// Hopper has an engine for it: a lane asks for its whole stretch with one instruction
-// (cp.async.bulk), and a barrier in shared memory counts the bytes that have come.
+// Hopper has an engine for it: a lane asks for its whole stretch with one instruction (pipeline.cuh)
+// and a barrier in shared memory counts the bytes that have come.
 
 struct Ring {
     u32 barriers, stages;  // addresses in shared memory
@@ -49,10 +53,8 @@ __device__ __forceinline__ Ring make_ring(u8* stages, int stage_bytes, u64* barr
     Ring ring = {(u32)__cvta_generic_to_shared(barriers), (u32)__cvta_generic_to_shared(stages),
                  stage_bytes, 0};
     if (threadIdx.x % WARP == 0) {
-        for (int i = 0; i < STAGES; i++)
-            asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(ring.barriers + 8 * i),
-                         "r"(stretches));
-        asm volatile("fence.mbarrier_init.release.cluster;");
+        for (int i = 0; i < STAGES; i++) make_barrier(ring.barriers + 8 * i, stretches);
+        fence_barriers();
     }
     __syncwarp();
     return ring;
@@ -62,28 +64,18 @@ __device__ __forceinline__ Ring make_ring(u8* stages, int stage_bytes, u64* barr
 __device__ __forceinline__ void fetch(Ring& ring, int slot, const Stretch& mine, bool has, int at,
                                       int n) {
     if (!has) return;
-    int bytes = mine.shared ? mine.bytes : n * mine.bytes;
+    int bytes = (mine.shared ? (at % 8 + n + 7) / 8 : n) * mine.bytes;
     bytes = (bytes + 15) / 16 * 16;
     const u8* from = mine.from + (long long)(mine.shared ? at >> 3 : at) * mine.bytes;
     u32 barrier = ring.barriers + 8 * slot, to = ring.stages + slot * ring.stage_bytes + mine.to;
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes));
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-            "r"(to),
-        "l"(from), "r"(bytes), "r"(barrier)
-        : "memory");
+    expect(barrier, bytes);
+    copy(to, from, bytes, barrier);
 }
 
 __device__ __forceinline__ void end_of_stage() {}
 
 __device__ __forceinline__ void wait_for(Ring& ring, int slot) {
-    u32 barrier = ring.barriers + 8 * slot, parity = ring.arrived >> slot & 1;
-    asm volatile(
-        "{ .reg .pred come;\n"
-        "again: mbarrier.try_wait.parity.shared.b64 come, [%0], %1;\n"
-        "@!come bra again; }" ::"r"(barrier),
-        "r"(parity)
-        : "memory");
+    wait(ring.barriers + 8 * slot, ring.arrived >> slot & 1);
     ring.arrived ^= 1 << slot;
     __syncwarp();
 }
@@ -104,7 +96,8 @@ __device__ __forceinline__ void fetch(Ring& ring, int slot, const Stretch& mine,
     for (u32 left = __ballot_sync(EVERY_LANE, has); left; left &= left - 1) {
         int owner = __ffs(left) - 1;
         bool shared = __shfl_sync(EVERY_LANE, (int)mine.shared, owner);
-        int one = __shfl_sync(EVERY_LANE, mine.bytes, owner), bytes = shared ? one : n * one;
+        int one = __shfl_sync(EVERY_LANE, mine.bytes, owner);
+        int bytes = (shared ? (at % 8 + n + 7) / 8 : n) * one;
         const u8* from = (const u8*)__shfl_sync(EVERY_LANE, (u64)mine.from, owner);
         from += (long long)(shared ? at >> 3 : at) * one;
         u8* stage = ring.stages + slot * ring.stage_bytes + __shfl_sync(EVERY_LANE, mine.to, owner);

@@ -1,0 +1,57 @@
+"""A linear map of one token: how deep the rings of linear_q8_ring.cu are.
+
+Each of a block's eight warps has a ring of stages in shared memory, and the token lies beside them.
+Blocks ask for so much that a multiprocessor has room for one.  Then every multiprocessor gets one,
+even where a launch begins before the last has ended, and fills its rings meanwhile.
+"""
+
+from backends.cupy.compile import capability
+from backends.cupy.tiles import TILE_BYTES, Tiles
+
+ROOM = 200 * 1024  # bytes of shared memory for a block
+ROOM_BESIDE = 132 * 1024  # ... before and after attention: leaves some to a block of attend_few.cu
+ROOM_SMALL = 72 * 1024  # ... on a GPU that has less shared memory than these:
+ROOMY = (90, 100, 103)
+BESIDE_RINGS = 2048  # bytes of shared memory at most, that the kernel itself declares
+MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
+MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each thread block prepares for itself
+
+
+def unit(kind: str) -> int:
+    """How many times four columns a thread of prepare.cu has of a block of 32, or of 256."""
+    return 2 if kind == "Q8_K" else 1
+
+
+def prepares_itself(w: Tiles, kind: str, tokens: int) -> bool:
+    """Do the kernels for one token take it as it is?"""
+    few = tokens == 1 and w.blocks <= MOST_OWN_BLOCKS and w.blocks % 8 == 0
+    return few and kind in ("Q8_0", "Q8_K")
+
+
+def own_pieces(w: Tiles, kind: str) -> int:
+    """How many times four columns a thread then has of the whole token."""
+    return -(-w.blocks // (32 * unit(kind))) * unit(kind)
+
+
+def room_of_token(w: Tiles) -> int:
+    """Bytes of shared memory for a prepared token: its bytes, scales and sums."""
+    return (w.blocks + 15) // 8 * 8 * 44
+
+
+def room_here(room: int) -> int:
+    return room if capability() in ROOMY else ROOM_SMALL
+
+
+def ring_of_row(w: Tiles, room: int) -> tuple[int, int]:
+    """Stages of each warp's ring, and bytes to ask for.
+
+    >>> from backends.cupy.tiles import Planes
+    >>> ring_of_row(Tiles(format="Q8_0", rows=16, columns=4096, planes=Planes(None)), ROOM)
+    (5, 204800)
+    """
+    tile, shared = TILE_BYTES[w.format]
+    token = room_of_token(w)
+    group = 8 if tile > 512 else 16  # tiles of a stage: fewer where a weight has a whole byte
+    stage = 8 * (group * tile + (group // 8 + 1) * shared)
+    stages = min(8, max(2, (room - token) // stage))
+    return stages, max(room, stages * stage + token)
