@@ -1,0 +1,45 @@
+"""The switches of bench/gpu_knobs.py, without a GPU: each turns something that is there."""
+
+import doctest
+
+import pytest
+
+from backends.cupy import compile as compiler
+from backends.cupy import launch
+from backends.cupy.compile import architecture, flags, source
+from backends.cupy.nvrtc import compile_cubin, library
+from backends.cupy.variants import variants
+from bench import gpu_knobs, gpu_trial
+from bench.gpu_knobs import SWITCHES, turned
+from refimpl.errors import UnsupportedError
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_a_switch_changes_what_it_names_and_no_longer_than_asked(switch):
+    before = dict(vars(launch)), {name: source(name) for name, _, _ in switch.lines}
+    with turned(switch):
+        for name, value in switch.values.items():
+            assert before[0][name] != value == getattr(launch, name)
+        for name, text in before[1].items():
+            assert compiler.source(name) != text
+    assert dict(vars(launch)) == before[0]
+    assert all(compiler.source(name) == text for name, text in before[1].items())
+
+
+@pytest.mark.parametrize("switch", [s for s in SWITCHES if s.lines], ids=lambda switch: switch.name)
+def test_rewritten_lines_compile(switch):
+    try:
+        library()
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    with turned(switch):
+        for name in {name for name, _, _ in switch.lines}:
+            normed = next(d for kernel, d in variants() if kernel == name and "NORM" in d)
+            text = compiler.source(name)
+            assert compile_cubin(text, name, flags(normed), architecture(90))
+
+
+@pytest.mark.parametrize("module", [gpu_knobs, gpu_trial], ids=lambda module: module.__name__)
+def test_the_examples_of_the_trial_are_right(module):
+    results = doctest.testmod(module)
+    assert results.attempted and not results.failed
