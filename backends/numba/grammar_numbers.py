@@ -12,12 +12,12 @@ import numpy as np
 
 from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
-from refimpl.grammar.number_intervals import fits
+from refimpl.grammar.number_intervals import fits, interval_of
 from refimpl.grammar.number_sets import INTEGERS, NumberSet, is_complete
 from refimpl.grammar.number_settle import settle, smallest_alike
 
 Threads = tuple[tuple[int, NumberSet], ...]
-READY_ROWS = 32
+READY_ROWS = 24
 _EXPONENT, _FRACTION = re.compile("[eE]"), re.compile(r"\.\d*[1-9]")
 
 
@@ -35,7 +35,8 @@ class NumberTables:
     def start(self, threads: Threads) -> int:
         """The state before a number, with the first rows."""
         if (threads, "") not in self.ids:
-            self.explore(self.state(threads, ""), READY_ROWS)
+            quick = all(interval_of(s) or s.only for _, s in threads)
+            self.explore(self.state(threads, ""), READY_ROWS if quick else 1)
         return self.ids[threads, ""]
 
     def state(self, threads: Threads, text: str) -> int:

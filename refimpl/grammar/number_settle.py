@@ -55,21 +55,30 @@ def smallest_alike(sets: Iterable[NumberSet], text: str) -> str:
         digits, marks = fraction, [f for w, f in bounds if not w]
     else:
         digits, marks = whole + fraction, [(w + f).lstrip("0") for w, f in bounds]
-    point, solid = len(digits) - len(fraction), 0
-    if any(s.step and (s.step < 1 or fraction.strip("0")) for s in sets):
-        solid = point + len(fraction.rstrip("0"))
+    point = len(digits) - len(fraction)
+    by_place = any(s.step and (s.step < 1 or fraction.strip("0")) for s in sets)
+    solid = point + len(fraction.rstrip("0")) if by_place else 0
     kept = smallest_digits(digits, marks, "0" if whole == "0" else "1", solid)
     integer = whole if whole == "0" else kept[:point].ljust(point, "0")
-    if solid:
+    if by_place:
         kept = kept.ljust(len(digits), "0")
     dot = "" if m[3] is None else "." + (kept[point:] or "0" if fraction else "")
     return m[1] + integer + dot + (m[5] or "")
 
 
+@lru_cache(maxsize=4096)
 def _only_compares(s: NumberSet) -> bool:
     """Whether nothing asks which digits there are but bounds, and a step how many are not 0."""
-    plain = s.only is None and not s.without and not s.not_steps
-    return plain and (s.step is None or (s.step.numerator == 1 and _is_ten(s.step.denominator)))
+    if s.only is not None or s.without or s.not_steps:
+        return False
+    if not all(map(_is_decimal, (x for x in (s.lo, s.hi) if x is not None))):
+        return False
+    return s.step is None or (s.step.numerator == 1 and _is_ten(s.step.denominator))
+
+
+def _is_decimal(x: Fraction) -> bool:
+    """Whether finitely many digits write it: its denominator divides some power of ten."""
+    return pow(10, x.denominator.bit_length(), x.denominator) == 0
 
 
 def _is_ten(n: int) -> bool:
@@ -111,7 +120,7 @@ def smallest_digits(digits: str, marks: list[str], first: str, solid: int = 0) -
             break
         here = [mark[i : i + 1] or "0" for mark in marks]
         least = "1" if i + 1 == solid and digit != "0" else first if i == 0 else "0"
-        out += next(d for d in "0123456789"[int(least) :] if _sides(d, here) == _sides(digit, here))
+        out += _smallest(digit, here, least)
         if any(x != digit for x in here):
             marks, known = [m for m, x in zip(marks, here, strict=True) if x == digit], i + 1
     known = max([known, solid, *map(len, marks)])
@@ -120,8 +129,12 @@ def smallest_digits(digits: str, marks: list[str], first: str, solid: int = 0) -
     return out or (first if first == "1" else "")
 
 
-def _sides(digit: str, marks: list[str]) -> list[int]:
-    return [(digit > x) - (digit < x) for x in marks]
+def _smallest(digit: str, marks: list[str], least: str) -> str:
+    """The smallest digit, of those that are not below `least`, on the same side of every mark."""
+    if digit in marks:
+        return digit
+    below = [x for x in marks if x < digit]
+    return max(least, chr(ord(max(below)) + 1)) if below else least
 
 
 def _without_bounds(s: NumberSet, text: str) -> NumberSet:

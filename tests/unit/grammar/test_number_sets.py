@@ -148,11 +148,28 @@ TAILS = ("", "0", "7", "49", "51", ".", ".5", ".49", ".0", "e1", "e+2", "e-1", "
 @given(restricted(), texts())
 @example(NumberSet(lo=F(0)), "-0.1")
 @example(INTEGERS, "0.9")
+@example(NumberSet(step=F("0.0001")), "0.00")
+@example(NumberSet(lo=F(1, 3)), "0.33")  # a bound that no digits write
 def test_settling_changes_no_future(s: NumberSet, text: str):
     t, short = settle(s, text)
     for tail in TAILS:
         assert can_complete(s, text + tail) == can_complete(t, short + tail), tail
         assert is_complete(s, text + tail) == is_complete(t, short + tail), tail
+
+
+STEPS = [NumberSet(step=F("0.001")), NumberSet(step=F("0.01"), lo=F("0.05"), hi=F("12.5"))]
+
+
+@pytest.mark.parametrize("s", SETS + STEPS, ids=range(len(SETS + STEPS)))
+def test_settled_step_by_step_every_short_text_has_its_future(s: NumberSet):
+    """The automaton that the tables are made of, against the definition, for all short texts."""
+    level = [("", s, "")]
+    for _ in range(6):
+        longer = [(text + c, t, short + c) for text, t, short in level for c in ALPHABET]
+        for text, t, short in longer:
+            assert fits(t, short) == can_complete(s, text), text
+            assert is_complete(t, short) == is_complete(s, text), text
+        level = [(text, *settle(t, short)) for text, t, short in longer if fits(t, short)][:4000]
 
 
 def test_a_bounded_number_needs_few_states():
