@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from refimpl.grammar.number_sets import MAX_EXPONENT, NUMBER, NumberSet, can_complete
+from refimpl.grammar.number_sets import MAX_EXPONENT, NUMBER, NumberSet, can_complete, scales
 
 _EXPONENTS = range(-MAX_EXPONENT, MAX_EXPONENT + 1)
 
@@ -129,7 +129,7 @@ def points_of(s: NumberSet) -> tuple[NumberSet, ...]:
 
 
 def fits(s: NumberSet, text: str) -> bool:
-    """`can_complete`."""
+    """Whether some number of the set begins with `text`: equal to `can_complete`."""
     if s.only is not None:
         return any(fits(point, text) for point in points_of(s))
     m = NUMBER.fullmatch(text)
@@ -151,9 +151,12 @@ def fits(s: NumberSet, text: str) -> bool:
     if interval.meets(digits, k):
         return True
     longer = m[3] is None and digits > 0
-    if longer and interval.meets_scaled(digits, 0, _EXPONENTS[MAX_EXPONENT + 1 :]):
+    if not (longer or one_digit):
+        return False
+    powers = scales(s.mirrored if m[1] else s, Fraction(digits) / 10 ** len(fraction))
+    if longer and interval.meets_scaled(digits, 0, range(1, powers.stop)):
         return True
-    return one_digit and interval.meets_scaled(digits, k, _EXPONENTS)
+    return one_digit and interval.meets_scaled(digits, k, powers)
 
 
 def _digits_fit(interval: Interval, m: int) -> bool:

@@ -246,9 +246,7 @@ def can_complete(s: NumberSet, text: str) -> bool:
     if is_complete(s, text.lstrip("-")) or _plain_fits(s, m, value, width):
         return True
     one_digit = len(m[2]) == 1 and m[2] != "0" and s.spelled != "digits"
-    return one_digit and any(
-        s.meets(value * p, (value + width) * p) for p in _powers(s, value, width)
-    )
+    return one_digit and any(s.meets(value * p, (value + width) * p) for p in _powers(s, value))
 
 
 def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fraction) -> bool:
@@ -260,18 +258,23 @@ def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fracti
         return True
     if m[3] is not None or m[2] == "0":
         return False
-    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value, width) if p > 1)
+    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value) if p > 1)
 
 
-def _powers(s: NumberSet, value: Fraction, width: Fraction) -> Iterator[Fraction]:
+def _powers(s: NumberSet, value: Fraction) -> Iterator[Fraction]:
     """Powers of ten at which scaled intervals can begin or cease to meet the set."""
+    yield from (Fraction(10) ** k for k in scales(s, value))
+
+
+def scales(s: NumberSet, value: Fraction) -> range:
+    """Their exponents.  Far beyond the bounds and steps no member is looked for."""
     lo, hi = s.bounds
     sizes = [abs(x) for x in (lo, hi, s.step, *s.not_steps, *(s.only or s.without)) if x]
     marks = [_magnitude(x) for x in sizes or [Fraction(1)]]
     scale = _magnitude(value) if value else 0
     low = max(-MAX_EXPONENT, min(marks) - scale - 3)
-    high = min(MAX_EXPONENT, max(marks) - min(scale, _magnitude(width), 0) + 3)
-    yield from (Fraction(10) ** k for k in range(low, high + 1))
+    high = min(MAX_EXPONENT, max(marks) - min(scale, 0) + 3)
+    return range(low, high + 1)
 
 
 def _magnitude(x: Fraction) -> int:
