@@ -54,9 +54,8 @@ def multiply_groups(kernel: Any, tile: Any, groups: Any, x: Any, y: int, y_bytes
 @jit
 def blocks_at_once(blocks: int, tokens: int, code_bytes: int) -> int:
     """How many blocks of a row are multiplied before the next rows come."""
-    if tokens < MANY:
-        return blocks
-    return min(blocks, TILE_BYTES // (8 * code_bytes))
+    some = blocks if tokens < MANY else min(blocks, TILE_BYTES // (8 * code_bytes))
+    return max(1, some)  # what cannot be 0 needs no check of the loop's step
 
 
 def multiply(
