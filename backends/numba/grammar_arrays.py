@@ -13,11 +13,13 @@ passes the address of that.  `Header` keeps the arrays alive.
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy import ndarray
 
-_inline: Any = njit(cache=True, inline="always")
+from backends.numba.compile import jit_masks
+
+_inline = jit_masks(inline="always")
 
 
 class Header:
@@ -115,7 +117,7 @@ def uint8s(header: int, place: int) -> Any:
     return _uint8_at(_int64_at(header)[place])
 
 
-@njit(cache=True)
+@jit_masks()
 def second(header: int) -> int:
     """The second number of the array at place 1, for the example above."""
     return int32s(header, 1)[1]

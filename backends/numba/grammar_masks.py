@@ -10,9 +10,8 @@ and only the few tokens that hold a quote are walked each time.
 
 from typing import Any
 
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
 from backends.numba.grammar_frames import look
 from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
@@ -20,7 +19,7 @@ from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
 from backends.numba.grammar_walk import walk
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 
 
