@@ -48,7 +48,7 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
    is written once, for a tile of tokens of any width. One token, two, four: as fast as weights
    come from memory. Eight: each weight is unpacked once for eight, and the multipliers are the
    limit. Every token sees the same operations in the same order, so its bits do not depend on its
-   neighbours.
+   neighbours. A long prompt meets some rows and some columns at a time, which stay in the cache.
 4. **Products of bytes** ([activations](../backends/numba/activations.py)). With activations
    quantised as well, four products and their sum are one instruction. For bfloat16 there is one of
    two products ([floats](../backends/numba/kernels/floats.py)), where activations are bfloat16 too

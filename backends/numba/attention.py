@@ -25,7 +25,7 @@ import numpy as np
 
 from backends.numba.compile import Entry, jit, jit_call, specialise
 from backends.numba.functions import exp, soft_cap
-from backends.numba.kv import TYPES
+from backends.numba.kv import BYTES_PER_COORDINATE, TYPES
 from backends.numba.records import layers_at, model_at, step_at
 from backends.numba.simd import (
     floats,
@@ -54,14 +54,15 @@ KEY: Any = None
 VALUE: Any = None
 PUT: Any = None
 TAKE: Any = None
-"""Filled in for each type of cache (`kv.TYPES`)."""
+PART = 0
+"""Filled in for each type of cache (`kv.TYPES`); a page has `PART` bytes for each coordinate."""
 
 F = np.float32
 STRETCH = 512
 ROW = 4 * STRETCH
 """Bytes of a row of scores."""
 LOWEST, HIDDEN = F(-3e38), F(-np.inf)
-AHEAD = 32
+AHEAD = 64
 """Positions between a page and the one that is asked for from memory meanwhile."""
 
 
@@ -73,7 +74,7 @@ def scratch_bytes(width: int) -> int:
 @cache
 def entries(kind: str) -> tuple[Entry, Entry]:
     """`store` and `attend` for one type of cache."""
-    names = TYPES[kind]
+    names = TYPES[kind] | {"PART": BYTES_PER_COORDINATE[kind]}
     return specialise(store, f"store_{kind}", **names), specialise(
         attend, f"attend_{kind}", **names
     )
@@ -118,7 +119,7 @@ def attend(step_address: int, layer_number: int, thread: int, threads: int) -> N
             for head in range(model.kv_heads):
                 if number % threads == thread:
                     attend_tile(
-                        step, layer_number, thread, s, queries, first, head, KEY, VALUE, TAKE
+                        step, layer_number, thread, s, queries, first, head, KEY, VALUE, TAKE, PART
                     )
                 number += 1
 
@@ -126,7 +127,7 @@ def attend(step_address: int, layer_number: int, thread: int, threads: int) -> N
 @jit
 def attend_tile(
     step: Any, layer_number: int, thread: int, s: int, queries: int, first: int, head: int,
-    key: Any, value: Any, take: Any,
+    key: Any, value: Any, take: Any, part: int,
 ) -> None:  # fmt: skip
     """Queries first .. first + 3 of sequence s, which read key/value head `head`."""
     model, plan, cache, buffers = model_at(step.model), step.plan, step.cache, step.buffers
@@ -155,8 +156,10 @@ def attend_tile(
         last = min(stretch + STRETCH - 1, highest)
         for p in range(some, last + 1, 16):
             page = find_page(keys, p, highest, table, plan, model, cache, head, take, spare, 1)
+            ahead = page_ahead(keys, p, highest, table, plan, model, cache, head, spare)
             tile = four()
             for d in range(width):
+                ask(ahead, d, part)
                 tile = add_products(tile, key(page, d, width), q + 16 * d)
             store_tile(tile, scores + 4 * (p - stretch), ROW)
         for r in range(4):
@@ -168,10 +171,12 @@ def attend_tile(
             )  # fmt: skip
         for p in range(some, last + 1, 16):
             page = find_page(values, p, highest, table, plan, model, cache, head, take, spare, 0)
+            ahead = page_ahead(values, p, highest, table, plan, model, cache, head, spare)
             before, after = max(0, lowest - p), min(16, last + 1 - p)  # beyond: not this sequence's
             for c in range(width // 16):
                 tile = load_tile(four(), gathered + 64 * c, 4 * width)
                 for token in range(before, after):
+                    ask(ahead, 16 * c + token, part)
                     weight = scores + 4 * (p - stretch + token)
                     tile = add_products_apart(tile, value(page, token, c, width), weight, ROW)
                 store_tile(tile, gathered + 64 * c, 4 * width)
@@ -225,16 +230,35 @@ def find_page(
     size = plan.block_size
     if size % 16 == 0:
         slot = slot_of(table, size, position)
-        ahead = slot_of(table, size, min(position + AHEAD, last))
-        following = pages + (ahead // 16 * model.kv_heads + head) * cache.page_bytes
-        for line in range(0, cache.page_bytes, 64):
-            prefetch(following + line)
         return pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
     for u in range(min(16, last - position + 1)):
         slot = slot_of(table, size, position + u)
         page = pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
         take(page, slot % 16, spare, u, cache.width, is_key)
     return spare
+
+
+@jit
+def page_ahead(
+    pages: int, position: int, last: int, table: int, plan: Any, model: Any, cache: Any, head: int,
+    spare: int,
+) -> int:  # fmt: skip
+    """The page that is needed `AHEAD` positions later; where pages are gathered, none is."""
+    size = plan.block_size
+    if size % 16 == 0:
+        slot = slot_of(table, size, min(position + AHEAD, last))
+        return pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
+    return spare
+
+
+@jit
+def ask(page: int, i: int, part: int) -> None:
+    """For the line of memory that begins in the i-th part of a page, if one does.
+
+    Between products, one at a time: the whole page at once would fill the queues to memory.
+    """
+    if part * i % 64 < part:
+        prefetch(page + part * i)
 
 
 @jit_call

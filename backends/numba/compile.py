@@ -7,8 +7,8 @@ addresses.  So a whole forward step is compiled without knowing any weight forma
 no model uses is never compiled.
 
 Numba caches compiled code by the modification time of the *calling* file alone, and misses edits in
-helpers.  Here the directory's name is a hash of all sources of this package, of Numba's version and
-of the processor; an edit leads to another directory.
+helpers.  Here the directory's name is a hash of all sources of this package (`STEP` or `MASKS`), of
+Numba's version and of the processor; an edit leads to another directory.
 
 >>> @entry(2)
 ... def nothing(first, second):
@@ -35,6 +35,8 @@ from numba.core.registry import cpu_target
 
 Report = Callable[[str], None]
 
+STEP, MASKS = "[!g]*.py", "grammar*.py"
+"""Which sources decide what is compiled: a model's step, and the masks of constraints."""
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 
 
@@ -52,6 +54,16 @@ def jit_cached(function: Callable[..., Any]) -> Any:
     """Called from Python with arrays, and kept on disk."""
     with in_our_directory():
         return njit(cache=True, **OPTIONS)(function)
+
+
+def jit_masks(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """The same for a function of the masks, which has options of its own."""
+
+    def mark(function: Callable[..., Any]) -> Any:
+        with in_our_directory(MASKS):
+            return njit(cache=True, **options)(function)
+
+    return mark
 
 
 class Entry:
@@ -102,11 +114,11 @@ def entry(arity: int) -> Callable[[Callable[..., None]], Entry]:
 
 
 @cache
-def directory() -> Path:
+def directory(sources: str = STEP) -> Path:
     """Where compiled code is kept: NUMBA_CACHE_DIR, or the user's cache directory."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(chosen) if chosen else user_cache() / "refimpl" / "numba"
-    path = root / key()
+    path = root / key(sources)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:  # a home that cannot be written: compile again in each process
@@ -125,10 +137,10 @@ def user_cache() -> Path:
 
 
 @cache
-def key() -> str:
+def key(sources: str) -> str:
     """One name for these sources, this Numba and this processor."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.rglob("[!g]*.py")):  # grammar* is not ours
+    for source in sorted(Path(__file__).parent.rglob(sources)):
         digest.update(source.read_bytes())
     codegen = cpu_target.target_context.codegen().magic_tuple()
     digest.update(repr((numba.__version__, llvmlite.__version__, sys.version, codegen)).encode())
@@ -136,10 +148,10 @@ def key() -> str:
 
 
 @contextmanager
-def in_our_directory() -> Iterator[None]:
+def in_our_directory(sources: str = STEP) -> Iterator[None]:
     """Numba reads its cache directory when a function is decorated; others keep theirs."""
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(directory())
+    config.CACHE_DIR = str(directory(sources))
     try:
         yield
     finally:

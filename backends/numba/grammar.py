@@ -9,13 +9,11 @@ without a quote, a backslash or a control character.  Where the grammar says tha
 characters may follow (`is_open`), that set is copied and only the other tokens are walked.
 """
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Int32, UInt32
-from numba import njit
 from numpy import ndarray
 
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_layout import V_BYTE, V_COUNT, V_FIRST, V_TOKEN
 from backends.numba.grammar_vocabulary import CompiledTries
 from refimpl.grammar.machine import DEAD, END, FIRST_SPECIAL, PUSH, UNKNOWN, Machine, State
@@ -25,7 +23,7 @@ __all__ = ["CompiledTries", "NumbaMasks"]
 
 _MAX_NEEDS = 1024
 _FITS, _RECORDS = 0, 1
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 @_jit

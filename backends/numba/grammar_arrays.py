@@ -13,11 +13,13 @@ passes the address of that.  `Header` keeps the arrays alive.
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy import ndarray
 
-_inline: Any = njit(cache=True, inline="always")
+from backends.numba.compile import jit_masks
+
+_inline = jit_masks(inline="always")
 
 
 class Header:
@@ -26,16 +28,22 @@ class Header:
     def __init__(self, size: int):
         self.arrays: list[Any] = [None] * size
         self.addresses = np.zeros(size, np.int64)
-        self.address = self.addresses.ctypes.data
+        self.address = address_of(self.addresses)
 
     def __setitem__(self, place: int, array: ndarray) -> None:
         if array is not self.arrays[place]:
-            assert array.flags.c_contiguous
             self.arrays[place] = array
-            self.addresses[place] = array.ctypes.data
+            self.addresses[place] = address_of(array)
 
     def __getitem__(self, place: int) -> Any:
         return self.arrays[place]
+
+
+def address_of(array: ndarray) -> int:
+    """Where an array begins; a tenth of the time that `array.ctypes.data` takes."""
+    interface = array.__array_interface__
+    assert interface["strides"] is None, "compiled code reads arrays in one piece"
+    return int(interface["data"][0])
 
 
 class Growing:
@@ -109,7 +117,7 @@ def uint8s(header: int, place: int) -> Any:
     return _uint8_at(_int64_at(header)[place])
 
 
-@njit(cache=True)
+@jit_masks()
 def second(header: int) -> int:
     """The second number of the array at place 1, for the example above."""
     return int32s(header, 1)[1]

@@ -1,14 +1,11 @@
 """The end of a value, in compiled code: what the frame on top makes of its result."""
 
-from typing import Any
-
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
 from backends.numba.grammar_frames import changed, look, need, state
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 @_jit

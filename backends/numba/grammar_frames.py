@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 @_jit

@@ -8,7 +8,7 @@ from numpy import ndarray
 from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import Growing
 from backends.numba.grammar_layout import DEAD
-from backends.numba.grammar_texts import Pieces
+from backends.numba.grammar_texts import Pieces, stays
 from refimpl.grammar.keys import KeyAutomaton, KeyState, Label
 
 MAX_KEY_STATES = 2000
@@ -42,7 +42,9 @@ class KeyTables:
             pieces = self.rows.put(ids[state], row, True)
             lo, hi = part[:2] if part else (0, 0)
             other = -1 if isinstance(label, str) else labels[label]
-            self.states.add((*pieces, name, lo, hi, other, reach[state]))
+            back = stays(ids[state], row)
+            own = (name, lo, hi, other, reach[state], back, base, len(states))
+            self.states.add((*pieces, *own))
         return base
 
     def places(self) -> dict[int, ndarray]:

@@ -36,11 +36,11 @@ MAX_NEEDS = 256
  # ... stacks ...
  PARENT, DEPTH, TAG, BITS, NODE_TABLE, PAIRS, PAIR_TABLE,
  # ... the vocabulary ...
- WHOLE, BODY, QUOTED, REST, PLAIN, TWINS, STOPS, BYTES, STARTS,
+ WHOLE, BODY, QUOTED, ESCAPED, REST, PLAIN, WITHIN, TWINS, STOPS, BYTES, STARTS,
  # ... masks, and what all constraints of a vocabulary share.
  ROWS, ENTRIES, MASK_TABLE, INSIDE_ROWS, INSIDE_ENTRIES, INSIDE_TABLE, INSIDE_FACTS,
- PATH, NEEDS, FACTS) = range(61)  # fmt: skip
-PLACES = 61
+ PATH, NEEDS, FACTS) = range(63)  # fmt: skip
+PLACES = 63
 
 # Places in FACTS.
 (WHITE_SPACE, LONGEST, RESULTS, N_RESULT_IDS, N_WORDS, N_TWINS, N_STOPS,
@@ -57,9 +57,10 @@ A_LO, A_HI, A_CAP, A_PREFIX, A_OFFSET, A_REST, A_RESULT, A_UNIQUE, ARRAY_COLUMNS
 O_TRIE, O_NAMES, O_OFFSET, O_OTHER, O_RESULT, OBJECT_COLUMNS = range(6)
 T_POINT, T_SKIP, T_NAME, T_LO, T_HI, TRIE_COLUMNS = range(6)
 NUMBER_COLUMNS, N_DONE = 16, 15
-# Texts and keys with patterns, state by state.
-X_OFFSET, X_END, X_RESULT, TEXT_COLUMNS = range(4)
-K_OFFSET, K_END, K_NAME, K_LO, K_HI, K_LABEL, K_REACH, KEY_COLUMNS = range(8)
+# Texts and keys with patterns, state by state; where STAYS is set, every character leads back.
+X_OFFSET, X_END, X_RESULT, X_STAYS, TEXT_COLUMNS = range(5)
+(K_OFFSET, K_END, K_NAME, K_LO, K_HI, K_LABEL, K_REACH, K_STAYS, K_BEGIN, K_COUNT,
+ KEY_COLUMNS) = range(11)  # fmt: skip
 # Objects of several shapes.
 (G_KEYS, G_START, G_NAMES, G_OFFSET, G_OTHER, G_THREADS, G_THREADS_END,
  GROUP_COLUMNS) = range(8)  # fmt: skip

@@ -10,9 +10,8 @@ and only the few tokens that hold a quote are walked each time.
 
 from typing import Any
 
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
 from backends.numba.grammar_frames import look
 from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
@@ -20,7 +19,7 @@ from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
 from backends.numba.grammar_walk import walk
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 
 
@@ -123,19 +122,33 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
     kind = q >> 48
     if q >> 32 & 0xFFFF:
         return g.DEAD, 0
+    room, id = int64s(h, g.FACTS)[g.LONGEST] + 1, q & 0xFFFFFFFF
     if kind == g.TEXT:
-        return q, 0
+        free = int32s(h, g.TEXTS)[g.TEXT_COLUMNS * id + g.X_STAYS]
+        return (g.STRING, room) if free else (q, 0)
     if kind == g.PATTERN_KEY:
-        return _pattern_key_name(h, q, sp)
-    room = int64s(h, g.FACTS)[g.LONGEST] + 1
+        return (g.STRING, room) if _is_any_key(h, id, sp) else _pattern_key_name(h, q, sp)
     if kind == g.STRING:
-        hi = int32s(h, g.STRINGS)[g.STRING_COLUMNS * (q & 0xFFFFFFFF) + g.S_HI]
+        hi = int32s(h, g.STRINGS)[g.STRING_COLUMNS * id + g.S_HI]
         return g.STRING, room if hi < 0 else min(hi - (c >> 32), room)
     if kind == g.UNIQUE:
         return g.STRING, room
     if kind == g.KEY and unnamed(h, look(h, sp)):
         return g.STRING, room
     return g.DEAD, 0
+
+
+@_jit
+def _is_any_key(h: int, id: int, sp: int) -> bool:
+    """Whether every character may follow: it changes nothing, or no key at all is a dead end."""
+    states, i, allowed = int32s(h, g.KEY_STATES), g.KEY_COLUMNS * id, unnamed(h, look(h, sp))
+    if states[i + g.K_STAYS]:
+        return True
+    begin = states[i + g.K_BEGIN]
+    for state in range(begin, begin + states[i + g.K_COUNT]):
+        if not states[g.KEY_COLUMNS * state + g.K_REACH] & allowed:
+            return False
+    return True
 
 
 @_jit
@@ -181,9 +194,16 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
     if slot == facts[g.INSIDE_ROOM]:
         return g.FULL
     row = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
-    for i in range(int64s(h, g.FACTS)[g.N_WORDS]):
-        row[i] = 0
-    walk(h, q, c, sp, g.BODY, row)
+    words = int64s(h, g.FACTS)[g.N_WORDS]
+    if name == g.STRING:  # how many characters a token has is known; escapes are tried
+        within = uint32s(h, g.WITHIN)
+        for i in range(words):
+            row[i] = within[words * count + i]
+        walk(h, q, c, sp, g.ESCAPED, row)
+    else:
+        for i in range(words):
+            row[i] = 0
+        walk(h, q, c, sp, g.BODY, row)
     if int64s(h, g.FACTS)[g.N_NEEDS]:
         return g.MISSING
     entries[2 * slot], entries[2 * slot + 1] = name, count

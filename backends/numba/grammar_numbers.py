@@ -2,16 +2,23 @@
 
 A state is what `JsonGrammar.digits` keeps: threads (place in the family, set) and a text.  Its row
 has a column for each byte a number can hold, and one with the result if the number ends here.
-Integers and unrestricted numbers are ready from the start; other rows are made when somebody asks.
+Integers and unrestricted numbers are ready from the start, the first rows of others when a schema
+names them; the rest is made when somebody asks.
 """
+
+import re
 
 import numpy as np
 
 from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
-from refimpl.grammar.number_sets import INTEGERS, NumberSet, can_complete, is_complete, settle
+from refimpl.grammar.number_intervals import fits, interval_of
+from refimpl.grammar.number_sets import INTEGERS, NumberSet, is_complete
+from refimpl.grammar.number_settle import settle, smallest_alike
 
 Threads = tuple[tuple[int, NumberSet], ...]
+READY_ROWS = 24
+_EXPONENT, _FRACTION = re.compile("[eE]"), re.compile(r"\.\d*[1-9]")
 
 
 class NumberTables:
@@ -20,9 +27,17 @@ class NumberTables:
     def __init__(self) -> None:
         self.states: list[tuple[Threads, str]] = []
         self.ids: dict[tuple[Threads, str], int] = {}
+        self.targets: dict[tuple[Threads, str], int] = {}
         self.table = np.full((256, NUMBER_COLUMNS), UNKNOWN, np.int32)
         for ready in (NumberSet(), INTEGERS):
-            self.explore(self.state(((0, ready),), ""), 40)
+            self.start(((0, ready),))
+
+    def start(self, threads: Threads) -> int:
+        """The state before a number, with the first rows."""
+        if (threads, "") not in self.ids:
+            quick = all(interval_of(s) or s.only for _, s in threads)
+            self.explore(self.state(threads, ""), READY_ROWS if quick else 1)
+        return self.ids[threads, ""]
 
     def state(self, threads: Threads, text: str) -> int:
         key = (threads, text)
@@ -43,21 +58,39 @@ class NumberTables:
             self.table[state, column] = target
 
     def after(self, threads: Threads, text: str) -> int:
-        alive = tuple((i, s) for i, s in threads if can_complete(s, text))
+        """The state after one more byte; texts that compare alike with all bounds share it."""
+        key = (threads, smallest_alike([s for _, s in threads], text))
+        if key not in self.targets:
+            self.targets[key] = self._after(*key)
+        return self.targets[key]
+
+    def _after(self, threads: Threads, text: str) -> int:
+        alive = tuple((i, s) for i, s in threads if fits(s, text))
         if not alive:
             return DEAD
         if len({s for _, s in alive}) == 1:
             settled, text = settle(alive[0][1], text)
             alive = tuple((i, settled) for i, _ in alive)
+        else:
+            text = smallest_alike([s for _, s in alive], text)
         return self.state(alive, text)
 
     def explore(self, start: int, rows: int) -> None:
         """Makes the first rows that can be reached, nearest first."""
-        todo = [start]
-        for state in todo:
+        seen = {start: None}
+        for state in (todo := [start]):
             if self.table[state, 0] == UNKNOWN:
                 self.fill(state)
-                todo += [t for t in self.table[state, :N_DONE].tolist() if t >= 0]
                 rows -= 1
             if not rows:
                 break
+            for t in self.table[state, :N_DONE].tolist():
+                if t >= 0 and t not in seen and self.is_common(*self.states[t]):
+                    seen[t] = None
+                    todo.append(t)
+
+    @staticmethod
+    def is_common(threads: Threads, text: str) -> bool:
+        """Whether documents often come here: exponents are rare, so is an integer's 1.25."""
+        whole = all(s.step is not None and s.step.denominator == 1 for _, s in threads)
+        return not (_EXPONENT.search(text) or (whole and _FRACTION.search(text)))

@@ -7,12 +7,10 @@ names the place in the spelling, and the value of the digits or bits read so far
 ((0, 97), (1, 3), (0, 233))
 """
 
-from typing import Any
+from backends.numba.compile import jit_masks
 
-from numba import njit
-
-_jit: Any = njit(cache=True)
-_inline: Any = njit(cache=True, inline="always")
+_jit = jit_masks()
+_inline = jit_masks(inline="always")
 DEAD = -1
 MAX_CODE_POINT = 0x10FFFF
 

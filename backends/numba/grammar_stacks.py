@@ -1,15 +1,12 @@
 """Stacks that last: after a token, the temporary frames that are left get numbers of their own."""
 
-from typing import Any
-
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_frames import copy_bits, new_node
 from backends.numba.grammar_steps import step
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 @_jit

@@ -9,11 +9,8 @@ entry is missing, the byte is dead and the need is noted.  A state that the tabl
 is the machine's own, FOREIGN, with its rows.  The masks equal those of the machine in every bit.
 """
 
-from typing import Any
-
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_ends import done, meaning, resume
 from backends.numba.grammar_frames import (
@@ -27,7 +24,7 @@ from backends.numba.grammar_frames import (
 from backends.numba.grammar_strings import choice, key, pattern_key, string, text, unnamed
 from backends.numba.grammar_unique import is_unique_here, unique
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 # --- the beginning of a value

@@ -7,15 +7,14 @@ states are rows of tables: 128 entries for ASCII, and pieces (first character, t
 
 from typing import Any
 
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s
 from backends.numba.grammar_ends import done
 from backends.numba.grammar_frames import any_left, changed, look, need, set_bit, state
 from backends.numba.grammar_spelling import read, span, within
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 @_jit

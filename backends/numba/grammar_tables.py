@@ -81,7 +81,7 @@ class Tables:
 
     def number(self, unions: Unions) -> int:
         threads = tuple((i, s) for i, u in unions for s in u.numbers)
-        return self.shared.numbers.state(threads, "") if threads else DEAD
+        return self.shared.numbers.start(threads) if threads else DEAD
 
     def string(self, unions: Unions) -> tuple[int, int, int]:
         """(kind, id, result) of strings; the result is in the automaton where states have one."""
@@ -90,13 +90,13 @@ class Tables:
             return DEAD, 0, 0
         _, node, lo, hi = threads[0]
         if any(t[1:] != threads[0][1:] for t in threads):
-            return TEXT, self.shared.texts.state(threads), 0
+            return TEXT, self.shared.texts.start(threads, self.grammar), 0
         result = _bits(t[0] for t in threads)
         if node is self.grammar.reader.r.ALL:
             return STRING, self.counted((lo, -1 if hi is None else hi, result)), result
         if node.kind == "words" and hi is None and not lo:
             return CHOICE, self.words.root(node.args), result
-        return TEXT, self.shared.texts.state(threads), 0
+        return TEXT, self.shared.texts.start(threads, self.grammar), 0
 
     def counted(self, bounds: tuple[int, int, int]) -> int:
         if bounds not in self.string_ids:

@@ -1,9 +1,9 @@
 """String languages as tables, shared by all schemas of a vocabulary: characters lead on.
 
 A state is the threads of a string (`JsonGrammar.text_row`): place in the family, expression of the
-regex algebra, bounds on the length still to come.  Its row is made when somebody asks: 128 targets
-for ASCII, and (first character, target) pieces beyond.  Every target has its number at once, so a
-row can be read before the rows it leads to are made.
+regex algebra, bounds on the length still to come.  Its row is made when somebody asks, the first
+rows when a schema names it: 128 targets for ASCII, and (first character, target) pieces beyond.
+Every target has its number at once, so a row can be read before the rows it leads to are made.
 """
 
 import numpy as np
@@ -11,11 +11,19 @@ from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from backends.numba.grammar_arrays import Growing
-from backends.numba.grammar_layout import DEAD, TEXT_COLUMNS, UNKNOWN, X_OFFSET, X_RESULT
+from backends.numba.grammar_layout import (
+    DEAD,
+    TEXT_COLUMNS,
+    UNKNOWN,
+    X_OFFSET,
+    X_RESULT,
+    X_STAYS,
+)
 from refimpl.grammar.json_grammar import JsonGrammar
 from refimpl.grammar.json_states import TextThread
 
 Threads = tuple[TextThread, ...]
+READY_ROWS = 8
 
 
 class Pieces:
@@ -52,6 +60,11 @@ def first_bytes(ascii_: Int32[ndarray, "128"], ends: bool, beyond: bool) -> Int6
     return np.packbits(alive, bitorder="little").view(np.int64)
 
 
+def stays(state: int, row: list[tuple[int, int]]) -> bool:
+    """Whether every character leads back to the state, as behind the match of a pattern."""
+    return all(target == state for point, target in row if point != 0xD800)
+
+
 class TextTables:
     """All string languages that any schema has used so far."""
 
@@ -61,11 +74,17 @@ class TextTables:
         self.rows = Pieces()
         self.table = Growing(TEXT_COLUMNS)
 
+    def start(self, threads: Threads, grammar: JsonGrammar) -> int:
+        """The state before a text, with the first rows."""
+        if threads not in self.ids:
+            self.explore(self.state(threads), READY_ROWS, grammar)
+        return self.ids[threads]
+
     def state(self, threads: Threads) -> int:
         if threads not in self.ids:
             self.states.append(threads)
             done = {i for i, node, lo, _ in threads if node.nullable and lo == 0}
-            self.ids[threads] = self.table.add((UNKNOWN, 0, sum(1 << i for i in done)))
+            self.ids[threads] = self.table.add((UNKNOWN, 0, sum(1 << i for i in done), 0))
         return self.ids[threads]
 
     def explore(self, state: int, rows: int, grammar: JsonGrammar) -> None:
@@ -90,3 +109,4 @@ class TextTables:
                 row.append((point, target))
         ends = bool(self.table.array[state, X_RESULT])
         self.table.array[state, :X_RESULT] = self.rows.put(state, row, ends)
+        self.table.array[state, X_STAYS] = stays(state, row)

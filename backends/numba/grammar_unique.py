@@ -15,16 +15,13 @@ a mask needed are dropped again; those that a state holds stay for ever, as stat
 [1, 2, 3, 5]
 """
 
-from typing import Any
-
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
 from backends.numba.grammar_frames import changed, look, need, state
 from backends.numba.grammar_spelling import read
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 _SETS = 1 << 40  # added to the first number of a pair that is a set
 
 

@@ -1,7 +1,8 @@
 """What a vocabulary needs once, shared by all its constraints.
 
 The tokens as tries (all of them; those without a quote, which never leave a string; those with
-one), the automata that schemas have used so far, and the inner parts of the masks of strings.
+one), the tokens that fit into a string of any length, the automata that schemas have used so far,
+and the inner parts of the masks of strings.
 Making the tries is no part of compiling a schema; `bench/grammar_vocabularies.py` times it.
 """
 
@@ -9,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt32
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
+from backends.numba.grammar_arrays import address_of
 from backends.numba.grammar_numbers import NumberTables
 from backends.numba.grammar_texts import TextTables
-from refimpl.grammar.masks import Vocabulary, is_plain
+from refimpl.grammar.masks import Vocabulary, is_plain, pack
 from refimpl.grammar.regex import Regexes
 from refimpl.grammar.trie import Trie
 
@@ -50,7 +52,7 @@ class Rows:
     def more(self) -> None:
         """One block more."""
         block = np.empty((BLOCK, self.words), np.uint32)
-        places = block.ctypes.data + 4 * self.words * np.arange(BLOCK)
+        places = address_of(block) + 4 * self.words * np.arange(BLOCK)
         self.addresses = np.concatenate([self.addresses, places])
         block.flags.writeable = False
         self.blocks.append(block)
@@ -116,14 +118,14 @@ class CompiledTries:
         self.words = -(-len(tokens) // 32)
         self.whole = nodes_of(vocabulary.trie)
         self.rest = _part(tokens, lambda b: not is_plain(b))
-        self.slice = np.zeros(self.words, np.uint32)
-        for t, b in enumerate(tokens):
-            if b and is_plain(b):
-                self.slice[t >> 5] |= np.uint32(1 << (t & 31))
+        self.within = plain_within(tokens, vocabulary.trie.longest + 1)
+        self.slice = self.within[-1]
         body, quoted = _part(tokens, lambda b: b'"' not in b), _part(tokens, lambda b: b'"' in b)
+        escaped = _part(tokens, lambda b: b"\\" in b and b'"' not in b)
         self.shared = Shared(self.words)
         self.places = {
             g.WHOLE: self.whole, g.REST: self.rest, g.BODY: body, g.QUOTED: quoted,
+            g.ESCAPED: escaped, g.WITHIN: self.within,
             g.PLAIN: self.slice, g.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
             g.STOPS: np.array(vocabulary.stops, np.int32),
             g.BYTES: np.frombuffer(b"".join(tokens) or b" ", np.uint8),
@@ -139,6 +141,16 @@ class CompiledTries:
         if len(self.shared.texts.states) > MAX_TEXTS:
             self.shared = Shared(self.words)
         return self.shared
+
+
+def plain_within(tokens: Sequence[bytes], most: int) -> UInt32[ndarray, "lengths words"]:
+    """Row n: the tokens that may stand in a string of which n characters are left, less escapes.
+
+    A character counts as soon as its first byte was read.
+    """
+    counts = [sum(not 0x80 <= x < 0xC0 for x in b) if b and is_plain(b) else -1 for b in tokens]
+    count = np.array(counts)
+    return np.stack([pack((count >= 0) & (count <= n)) for n in range(most + 1)])
 
 
 def _part(tokens: Sequence[bytes], keep: Callable[[bytes], bool]) -> Int32[ndarray, "nodes 4"]:

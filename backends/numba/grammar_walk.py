@@ -7,15 +7,14 @@ many do no harm, `step` has the last word).
 
 from typing import Any
 
-from numba import njit
-
 from backends.numba import grammar_layout as g
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_frames import look
 from backends.numba.grammar_steps import step
 from backends.numba.grammar_strings import unnamed
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 _WHITE = 1 << 0x20 | 1 << 0x0A | 1 << 0x0D | 1 << 0x09
 _QUOTE, _COMMA, _COLON = 1 << 0x22, 1 << 0x2C, 1 << 0x3A
 _BACKSLASH, _BRACKET, _BRACE = 1 << (0x5C - 64), 1 << (0x5D - 64), 1 << (0x7D - 64)

@@ -1,16 +1,14 @@
 """Sorted words as a trie of characters: names of members, and strings that are one of a list."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Int32
-from numba import njit
 from numpy import ndarray
 
+from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import Growing
 from backends.numba.grammar_layout import TRIE_COLUMNS
 
-_jit: Any = njit(cache=True)
+_jit = jit_masks()
 
 
 class WordTries:

@@ -35,7 +35,7 @@ QUESTIONS = (
 )
 @click.option("-t", "--temperature", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("-n", "--max-tokens", type=click.IntRange(2), default=128, show_default=True)
-@click.option("-k", "--guesses", type=click.IntRange(1), default=4, show_default=True)
+@click.option("-k", "--guesses", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("-s", "--seed", type=int, default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")

@@ -4,14 +4,14 @@ Complements are where alternatives multiply: not (A and B) is (not A) or (not B)
 say more than another one are dropped, and a combination that stays too large is refused by name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from typing import TypeVar
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.number_sets import NumberSet
-from refimpl.grammar.regex import Node, Regexes
+from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 from refimpl.grammar.shapes import (
     LITERALS,
     NO_KEY,
@@ -30,6 +30,7 @@ from refimpl.grammar.shapes import (
 MAX_SHAPES = 400
 MAX_PAIRS = 10_000
 T = TypeVar("T")
+_ANY_NUMBER = NumberSet()
 
 
 class Algebra:
@@ -75,7 +76,7 @@ class Algebra:
         plain = [s for s in shapes if s.lo == 0 and s.hi is None]
         node = self.r.alt(*(s.node for s in plain))
         counted = dict.fromkeys(s for s in shapes if s.lo or s.hi is not None)
-        if node is self.r.ALL or not self.r.is_live(node):
+        if node is self.r.ALL or not self.r.is_live(node, MAX_STATES):
             return (self.any_string,) if node is self.r.ALL else tuple(counted)
         outer = self.r.alt(*(s.outer or s.node for s in plain))
         return (StringSet(node, outer=outer if any(s.outer for s in plain) else None), *counted)
@@ -87,19 +88,19 @@ class Algebra:
             return v if u == self.everything else u
         if max(len(u.objects) * len(v.objects), len(u.arrays) * len(v.arrays)) > MAX_PAIRS:
             raise _too_many(MAX_PAIRS)
-        numbers = (a.both(b) for a, b in product(u.numbers, v.numbers))
-        strings = (self._both_strings(a, b) for a, b in product(u.strings, v.strings))
+        numbers = _product(u.numbers, v.numbers, _ANY_NUMBER, NumberSet.both)
+        strings = _product(u.strings, v.strings, self.any_string, self._both_strings)
         arrays = (self.both_arrays(a, b) for a, b in product(u.arrays, v.arrays))
         objects = (self._both_objects(a, b) for a, b in product(u.objects, v.objects))
-        return self.either(
-            Union(
-                u.literals & v.literals,
-                tuple(x for x in numbers if x),
-                tuple(x for x in strings if x),
-                _limit(tuple(dict.fromkeys(x for x in arrays if x))),
-                tuple(dict.fromkeys(x for x in objects if x)),
-            )
+        out = Union(
+            u.literals & v.literals,
+            numbers,
+            strings,
+            _limit(tuple(dict.fromkeys(x for x in arrays if x))),
+            tuple(dict.fromkeys(x for x in objects if x)),
         )
+        most = max(len(numbers), len(strings), len(out.arrays), len(out.objects))
+        return self.either(out) if most > 1 else out
 
     def _both_strings(self, a: StringSet, b: StringSet) -> StringSet | None:
         lo, hi = max(a.lo, b.lo), _least(a.hi, b.hi)
@@ -120,7 +121,7 @@ class Algebra:
                 within = self.r.repeat(self.r.ANY, lo, hi)
                 node, lo, hi = self.r.both(node, within), 0, None
                 outer = self.r.both(outer, within) if outer else None
-        return StringSet(node, lo, hi, outer) if self.r.is_live(node) else None
+        return StringSet(node, lo, hi, outer) if self.r.is_live(node, MAX_STATES) else None
 
     def both_arrays(self, a: ArrayShape, b: ArrayShape) -> ArrayShape | None:
         lo, hi = max(a.lo, b.lo), _least(a.hi, b.hi)
@@ -176,7 +177,7 @@ class Algebra:
         return replace(u, **{kind: getattr(self.both(part, complement), kind)})
 
     def _non_string(self, s: StringSet) -> Iterator[StringSet]:
-        if self.r.is_live(node := self.r.non(s.outer or s.node)):
+        if self.r.is_live(node := self.r.non(s.outer or s.node), MAX_STATES):
             yield StringSet(node)
         if s.lo:
             yield StringSet(self.r.ALL, 0, s.lo - 1)
@@ -211,6 +212,15 @@ class Algebra:
             yield ObjectShape(lo=lo, hi=hi)
         for keys, value in sorted(o.exists, key=rule_order):
             yield ObjectShape(rules=frozenset({(keys, e.non(value))}))
+
+
+def _product(
+    xs: tuple[T, ...], ys: tuple[T, ...], top: T, both: Callable[[T, T], T | None]
+) -> tuple[T, ...]:
+    """Each with each, less what is empty; what holds everything changes nothing."""
+    if xs == (top,) or ys == (top,):
+        return ys if xs == (top,) else xs
+    return tuple(z for z in (both(x, y) for x, y in product(xs, ys)) if z)
 
 
 def _some_member(keys: KeySet, value: Expr) -> ObjectShape:

@@ -26,6 +26,7 @@ b'x))'
 """
 
 from collections import defaultdict
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -127,11 +128,23 @@ class Closing:
         self._rests: dict[State, bytes | None] = {}
 
     def rest(self, state: State) -> bytes | None:
-        """A text that completes this state, empty if it is complete; None if too hard to find."""
-        if state not in self._rests:
-            self._rests[state] = found = self._rest(state)
-            if found is not None:
-                self._note_the_way(state, found)
+        """A text that completes this state, empty if it is complete; None if too hard to find.
+
+        A part asks for the rest of what is around it, and so on to the outermost: `_rest` yields
+        the states it asks about, and a list stands for the stack of calls, as deep as texts nest.
+        """
+        asked = [] if state in self._rests else [(state, self._rest(state))]
+        while asked:
+            inner, search = asked[-1]
+            try:
+                wanted = next(search)
+                if wanted not in self._rests:
+                    asked.append((wanted, self._rest(wanted)))
+            except StopIteration as end:
+                asked.pop()
+                self._rests[inner] = end.value
+                if end.value is not None:
+                    self._note_the_way(inner, end.value)
         return self._rests[state]
 
     def _note_the_way(self, state: State, rest: bytes) -> None:
@@ -144,15 +157,16 @@ class Closing:
             self._rests[after] = rest[i:]
             state = after
 
-    def _rest(self, state: State) -> bytes | None:
+    def _rest(self, state: State) -> Generator[State, None, bytes | None]:
+        """Yields states whose rest it looks up next."""
         if self.machine.accepts(state):
             return b""
         ends, best, length = self.ends(state.local, self.machine.frame_of[state.stack]), None, 0
-        least = self._least(state)
+        least = yield from self._least(state)
         while best is None or length + least < len(best):
             ends.grow(length)
             for result, text in ends.of_length.get(length, ()):
-                whole = self._whole(state, result, text)
+                whole = yield from self._whole(state, result, text)
                 if whole is not None and (best is None or len(whole) < len(best)):
                     best = whole
                 if self._is_everything(state, result):
@@ -162,11 +176,14 @@ class Closing:
             length += 1
         return best
 
-    def _whole(self, state: State, result: int, text: bytes) -> bytes | None:
+    def _whole(
+        self, state: State, result: int, text: bytes
+    ) -> Generator[State, None, bytes | None]:
         """This end of the innermost part, and the rest of what is around it."""
         if state.stack == 0:
             return text
-        after = self.rest(self._around(state, result, text))
+        yield (around := self._around(state, result, text))
+        after = self._rests[around]
         return None if after is None else text + after
 
     def _is_everything(self, state: State, result: int) -> bool:
@@ -176,7 +193,7 @@ class Closing:
             return state.stack == 0
         return len(self.machine.results[result]) == len(frame.nexts)
 
-    def _least(self, state: State) -> int:
+    def _least(self, state: State) -> Generator[State, None, int]:
         """At least so many bytes come after the innermost part, whatever its result."""
         machine, stack = self.machine, state.stack
         frame = machine.frames[machine.frame_of[stack]]
@@ -185,7 +202,8 @@ class Closing:
         if len(frame.nexts) < 2:
             return 0
         everything = machine.result(tuple(range(len(frame.nexts))))
-        after = self.rest(self._around(state, everything, b""))
+        yield (around := self._around(state, everything, b""))
+        after = self._rests[around]
         return machine.depth[stack] if after is None else len(after)
 
     def _around(self, state: State, result: int, text: bytes) -> State:

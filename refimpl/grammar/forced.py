@@ -10,6 +10,9 @@ it to the speculative loop, which computes all of it in one step and keeps what 
 same masks, chooses too.  So the tokens are those of step-by-step decoding, each chosen by the model
 among those the mask allows (law 12), and the text is the forced one (law 28).
 
+It asks for masks alone, so it works for every kind of constraint, compiled ones and those that end
+in time included; a byte that is no token ends what is known to be forced.
+
 Where every character may also be spelled as an escape, hardly anything is forced:
 `Layout(escapes=False)` leaves one spelling to a key.
 
@@ -20,7 +23,7 @@ Where every character may also be spelled as an escape, hardly anything is force
 >>> c = compile_json_schema({"type": "object", "properties": {"id": {"type": "integer"}},
 ...                          "required": ["id"], "additionalProperties": False}, vocabulary,
 ...                         layout=Layout(white_space=0, escapes=False))
->>> forced_text(c.machine, c.start)
+>>> forced_text(c, c.start)
 b'{"id":'
 >>> [vocabulary.tokens[t] for t in forced_tokens(c, c.start)]
 [b'{"', b'id', b'"', b':']
@@ -31,42 +34,35 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.grammar.constraint import Constraint
-from refimpl.grammar.machine import DEAD, Machine, State
-from refimpl.grammar.masks import unpack
+from refimpl.grammar.masks import Mask, Vocabulary, unpack
 from refimpl.sampling.verify import Draft
 
 LONGEST = 4096  # a text forced for ever would be a grammar without an end
 
 
-def forced_text(machine: Machine, state: State) -> bytes:
+def forced_text(constraint: Any, state: Any) -> bytes:
     """The bytes that must follow, as far as there is no choice (ending is a choice)."""
+    vocabulary: Vocabulary = constraint.vocabulary
     out = bytearray()
-    while len(out) < LONGEST and not machine.accepts(state):
-        byte, after = _only(machine, state)
-        if after is None:
+    while len(out) < LONGEST:
+        byte = only_byte(vocabulary, constraint.mask(state))
+        if byte is None:
             break
         out.append(byte)
-        state = after
+        state = constraint.advance(state, vocabulary.byte_tokens[byte])
     return bytes(out)
 
 
-def _only(machine: Machine, state: State) -> tuple[int, State | None]:
-    """The one byte that may follow, and where it leads."""
-    machine.code(state.local, 0)
-    found: tuple[int, State | None] = (0, None)
-    for byte in np.flatnonzero(machine.table[state.local] != DEAD).tolist():
-        after = machine.step(state, byte)
-        if after is not None:
-            if found[1] is not None:
-                return 0, None
-            found = (byte, after)
-    return found
+def only_byte(vocabulary: Vocabulary, mask: Mask) -> int | None:
+    """The one byte that all allowed tokens begin with; None if there are others, or it may end."""
+    first = vocabulary.first_bytes[unpack(mask, len(vocabulary.tokens))]
+    alone = first.size and (first == first[0]).all()
+    return int(first[0]) if alone and int(first[0]) in vocabulary.byte_tokens else None
 
 
-def forced_tokens(constraint: Constraint, state: Any) -> list[int]:
+def forced_tokens(constraint: Any, state: Any) -> list[int]:
     """The forced text as tokens; empty where the model has a choice of text."""
-    text = forced_text(constraint.machine, state)
+    text = forced_text(constraint, state)
     out: list[int] = []
     while text:
         tokens = constraint.vocabulary.tokens
@@ -88,7 +84,7 @@ class Forced:
 
     def draft(self, request: Any, n: int) -> Draft | None:
         guide = request.guide
-        if guide is None or not isinstance(guide.constraint, Constraint):
+        if guide is None:
             return None
         tokens = forced_tokens(guide.constraint, guide.state(request.output))[:n]
         return Draft(tokens=tuple(tokens)) if tokens else None

@@ -55,7 +55,7 @@ def minimal(regexes: Regexes, pattern: str, dialect: Dialect = ECMA) -> Fsm:
 
 
 def minimise(regexes: Regexes, node: Node) -> Fsm:
-    if not regexes.is_live(node):
+    if not regexes.is_live(node, MAX_STATES):
         return Fsm(0, frozenset(), ((),))
     states = _explore(regexes, node)
     block = {s: int(s.nullable) for s in states}
@@ -75,7 +75,7 @@ def _explore(regexes: Regexes, start: Node) -> list[Node]:
     states = {start: None}
     for node in (todo := [start]):
         for _, after in regexes.row(node):
-            if after not in states and regexes.is_live(after):
+            if after not in states and regexes.is_live(after, MAX_STATES):
                 states[after] = None
                 todo.append(after)
         if len(states) > MAX_STATES:

@@ -41,7 +41,9 @@ from refimpl.grammar.json_states import (
 )
 from refimpl.grammar.json_values import canonical
 from refimpl.grammar.machine import Action, Go, Pop, Push, Row, Ways
-from refimpl.grammar.number_sets import NumberSet, can_complete, is_complete, settle
+from refimpl.grammar.number_intervals import fits
+from refimpl.grammar.number_sets import NumberSet, is_complete
+from refimpl.grammar.number_settle import settle, smallest_alike
 from refimpl.grammar.object_steps import ObjectSteps, grouped
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import ArrayShape, Expr
@@ -139,10 +141,12 @@ class JsonGrammar(ObjectSteps):
         return None
 
     def digits(self, threads: tuple[tuple[int, NumberSet], ...], text: str) -> Number | None:
-        alive = tuple((i, s) for i, s in threads if can_complete(s, text))
+        alive = tuple((i, s) for i, s in threads if fits(s, text))
         if len({s for _, s in alive}) == 1:
             s, text = settle(alive[0][1], text)
             alive = tuple((i, s) for i, _ in alive)
+        elif alive:
+            text = smallest_alike([s for _, s in alive], text)
         return Number(alive, text) if alive else None
 
     def number(self, local: Number, byte: int) -> Action | None:

@@ -14,6 +14,7 @@ since the automaton reads bytes.
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int32, UInt32
@@ -41,6 +42,16 @@ class Vocabulary:
             raise InputError("a vocabulary needs end-of-sequence tokens that are in it")
         text = tuple(b"" if t in stops else b for t, b in enumerate(tokens))
         return cls(tokens=text, stops=tuple(stops), trie=Trie.of(text))
+
+    @cached_property
+    def first_bytes(self) -> Int32[ndarray, " tokens"]:
+        """The first byte of every token, -1 for those that are no text."""
+        return np.array([b[0] if b else -1 for b in self.tokens], np.int32)
+
+    @cached_property
+    def byte_tokens(self) -> dict[int, int]:
+        """Of each byte that is a token by itself, the token."""
+        return {b[0]: t for t, b in enumerate(self.tokens) if len(b) == 1}
 
 
 def pack(allowed: Bool[ndarray, " tokens"]) -> Mask:

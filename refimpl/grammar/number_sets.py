@@ -22,12 +22,12 @@ a bound stays so after rounding, strict bounds keep a distance of half a unit in
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property
 
 MAX_EXPONENT = 300
-_NUMBER = re.compile(r"(-?)(0|[1-9]\d*)?(\.(\d*))?([eE]([+-]?)(\d*))?")
+NUMBER = re.compile(r"(-?)(0|[1-9]\d*)?(\.(\d*))?([eE]([+-]?)(\d*))?")
 _JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -48,6 +48,13 @@ class NumberSet:
     only: frozenset[Fraction] | None = None
     without: frozenset[Fraction] = frozenset()
     spelled: str = "any"
+
+    def __hash__(self) -> int:  # of exact fractions, so it is worth keeping
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, f.name) for f in fields(self)))
 
     @cached_property
     def free(self) -> bool:
@@ -164,7 +171,7 @@ class NumberSet:
 
 
 INTEGERS = NumberSet(step=Fraction(1))
-_PLAIN = NumberSet(spelled="plain")
+PLAIN = NumberSet(spelled="plain")
 
 
 def _beyond(x: Fraction, sign: int) -> Fraction:
@@ -222,7 +229,7 @@ def _scientific(text: str) -> bool:
 
 def can_complete(s: NumberSet, text: str) -> bool:
     """Whether some number of the set, spelled as this module allows, begins with `text`."""
-    m = _NUMBER.fullmatch(text)
+    m = NUMBER.fullmatch(text)
     if not m or (m[2] is None and (m[3] is not None or m[5] is not None)) or (m[5] and m[4] == ""):
         return False
     if s.free:
@@ -256,13 +263,18 @@ def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fracti
 
 def _powers(s: NumberSet, value: Fraction) -> Iterator[Fraction]:
     """Powers of ten at which scaled intervals can begin or cease to meet the set."""
+    yield from (Fraction(10) ** k for k in scales(s, value))
+
+
+def scales(s: NumberSet, value: Fraction) -> range:
+    """Their exponents.  Far beyond the bounds and steps no member is looked for."""
     lo, hi = s.bounds
     sizes = [abs(x) for x in (lo, hi, s.step, *s.not_steps, *(s.only or s.without)) if x]
     marks = [_magnitude(x) for x in sizes or [Fraction(1)]]
     scale = _magnitude(value) if value else 0
     low = max(-MAX_EXPONENT, min(marks) - scale - 3)
     high = min(MAX_EXPONENT, max(marks) - min(scale, 0) + 3)
-    yield from (Fraction(10) ** k for k in range(low, high + 1))
+    return range(low, high + 1)
 
 
 def _magnitude(x: Fraction) -> int:
@@ -305,47 +317,3 @@ def _exponents(digits: str) -> Iterator[int]:
             e = int(digits + (str(tail).zfill(extra) if extra else ""))
             if e <= MAX_EXPONENT:
                 yield e
-
-
-def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
-    """A smaller (set, text) with the same future, so that few states stand for all numbers.
-
-    >>> settle(NumberSet(lo=Fraction(0), step=Fraction(1)), "4711")
-    (NumberSet(...), '10')
-    """
-    s = _without_bounds(s, text)
-    if s.free:
-        return s, _skeleton(text)
-    if s in (INTEGERS, _PLAIN) and re.fullmatch(r"-?\d\d+", text):
-        return s, "10"
-    if s == _PLAIN and (m := re.fullmatch(r"-?\d\d+\.(\d*)", text)):
-        return s, "10.0" if m[1] else "10."
-    if s == INTEGERS and re.fullmatch(r"-?[1-9]", text):
-        return s, "1"
-    if s == INTEGERS and (m := re.fullmatch(r"-?\d\d+\.(0*)", text)):
-        return s, "10.0" if m[1] else "10."
-    return s, text
-
-
-def _without_bounds(s: NumberSet, text: str) -> NumberSet:
-    """Drops a bound that no completion can cross any more."""
-    m = re.fullmatch(r"(-?)([1-9]\d*)(\.\d*)?", text)
-    if not m or s.free or s.only is not None or s.without or s.spelled != "any":
-        return s
-    whole = s.step is not None and s.step.denominator == 1
-    if len(m[2]) < 2 and not whole:
-        return s
-    value = int(m[2])
-    near, far = (s.bounds[0], s.hi) if not m[1] else (s.bounds[1], s.lo)
-    if far is not None or (near is not None and (near if not m[1] else -near) > value):
-        return s
-    out = replace(s, lo=None, hi=None, lo_open=False, hi_open=False)
-    return _PLAIN if out.free else out  # 10e-1 would slip below a bound that 10 respects
-
-
-def _skeleton(text: str) -> str:
-    """For unrestricted numbers only the grammar matters."""
-    text = re.sub(r"^-?[1-9]\d*", "1", re.sub(r"^-?0", "0", text))
-    text = re.sub(r"^0(?=[.eE])", "1", text)
-    text = re.sub(r"\.\d+", ".0", text)
-    return re.sub(r"[eE]([+-]?)(\d*)", lambda m: "e" + ("0" if m[2] else "+" if m[1] else ""), text)

@@ -23,12 +23,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from refimpl.errors import UnsupportedError
 from refimpl.grammar import charset as cs
 from refimpl.grammar.charset import CharSet
+from refimpl.grammar.regex_live import is_live
 
 Row = tuple[tuple[int, "Node"], ...]
-MAX_STATES = 20_000
+MAX_STATES = 20_000  # that may be searched while a schema is compiled
 
 
 class Node:
@@ -54,6 +54,8 @@ class Regexes:
 
     def __init__(self) -> None:
         self._table: dict[tuple[str, tuple[Any, ...]], Node] = {}
+        self.shortest: dict[Node, int] = {}  # words, for `regex_live`
+        self.searched: dict[Any, Node] = {}  # patterns that were read, for `regex_language.search`
         self.EMPTY = self._node("empty", (), False)
         self.EPS = self._node("eps", (), True)
         self.ANY = self._node("set", (cs.ALL,), False)
@@ -258,49 +260,9 @@ class Regexes:
 
     # --- emptiness
 
-    def is_live(self, node: Node) -> bool:
-        """Whether any word at all is accepted from here.
-
-        Only intersections and complements can be empty without being EMPTY; for them the automaton
-        is searched for an accepting state.
-        """
-        if node.live is None:
-            node.live = node is not self.EMPTY if not node.boolean else self._search(node)
-        return node.live
-
-    def _search(self, start: Node) -> bool:
-        came_from: dict[Node, Node | None] = {start: None}
-        todo = [start]
-        if self._is_alive(start):
-            start.live = True
-            return True
-        while todo:
-            node = todo.pop()
-            for _, n in self.row(node):
-                if n not in came_from and n.live is not False:
-                    came_from[n] = node
-                    if self._is_alive(n):  # looked at now, before a long way past it is taken
-                        self._mark_path(n, came_from)
-                        return True
-                    todo.append(n)
-            if len(came_from) > MAX_STATES:
-                raise UnsupportedError(
-                    f"a combination of patterns needs more than {MAX_STATES} states; "
-                    "simplify the patterns or their repeat counts"
-                )
-        for node in came_from:
-            node.live = False
-        return False
-
-    def _is_alive(self, node: Node) -> bool:
-        """Whether a glance is enough to say so."""
-        return bool(node.nullable or node.live or not (node.boolean or node is self.EMPTY))
-
-    @staticmethod
-    def _mark_path(end: Node, came_from: dict[Node, Node | None]) -> None:
-        node: Node | None = end
-        while node is not None:
-            node.live, node = True, came_from[node]
+    def is_live(self, node: Node, limit: int | None = None) -> bool:
+        """Whether any word at all is accepted from here; refused if a search passes the limit."""
+        return is_live(self, node, limit)
 
 
 def _first(entry: tuple[int, Node]) -> int:

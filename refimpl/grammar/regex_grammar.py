@@ -18,7 +18,7 @@ from refimpl.errors import InputError
 from refimpl.grammar import charset as cs
 from refimpl.grammar.literal import Char, Position, read
 from refimpl.grammar.machine import Go, Row, Ways
-from refimpl.grammar.regex import Node, Regexes
+from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 from refimpl.grammar.regex_language import full_match
 from refimpl.grammar.regex_syntax import Dialect, python_dialect
 
@@ -33,7 +33,7 @@ class RegexGrammar:
     """Texts of a regular language, from the first byte to the last."""
 
     def __init__(self, regexes: Regexes, node: Node):
-        if not regexes.is_live(node):
+        if not regexes.is_live(node, MAX_STATES):
             raise InputError("nothing matches this pattern; there is nothing to generate")
         self.r, self.node = regexes, node
 

@@ -38,8 +38,12 @@ __all__ = ["ECMA", "full_match", "search"]
 
 def search(regexes: Regexes, pattern: str, dialect: Dialect = ECMA) -> Node:
     """Texts that hold a match anywhere, which is what JSON Schema's `pattern` asks."""
-    reader = _Reader(regexes, dialect, pattern)
-    return reader.language((parse(pattern, dialect),), regexes.ALL, regexes.ALL, True)
+    key = (pattern, dialect)
+    if key not in regexes.searched:
+        reader = _Reader(regexes, dialect, pattern)
+        tree = (parse(pattern, dialect),)
+        regexes.searched[key] = reader.language(tree, regexes.ALL, regexes.ALL, True)
+    return regexes.searched[key]
 
 
 def full_match(regexes: Regexes, pattern: str, dialect: Dialect) -> Node:

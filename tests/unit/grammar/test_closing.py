@@ -17,7 +17,7 @@ from refimpl.grammar.forced import forced_text, forced_tokens
 from refimpl.grammar.gbnf import grammar
 from refimpl.grammar.in_time import InTime, Needs
 from refimpl.grammar.json_states import Layout
-from refimpl.grammar.machine import Machine
+from refimpl.grammar.machine import Machine, State
 from refimpl.grammar.masks import Vocabulary, unpack
 from refimpl.grammar.regex_grammar import pattern
 
@@ -201,6 +201,51 @@ def test_without_escapes_a_character_has_one_spelling(vocabulary: Vocabulary):
     assert taken == [False, False, False, True, True]
 
 
+def only_way(machine: Machine, state: State) -> bytes:
+    """The definition of forced text: while one byte alone can follow, it does."""
+    out = b""
+    while not machine.accepts(state):
+        steps = {bytes([b]): machine.step(state, b) for b in range(256)}
+        alive = [(b, s) for b, s in steps.items() if s is not None]
+        if len(alive) != 1:
+            break
+        [(byte, state)] = alive
+        out += byte
+    return out
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_compiled_tables_jump_as_the_machine_does(name: str, vocabulary: Vocabulary):
+    layout, rnd = Layout(white_space=0), random.Random(name)
+    slow = compile_json_schema(SCHEMAS[name], vocabulary, layout=layout)
+    fast = fast_schema(SCHEMAS[name], vocabulary, CompiledTries(vocabulary), layout=layout)
+    state, quick = slow.start, fast.start
+    for _ in range(12):
+        assert forced_text(fast, quick) == forced_text(slow, state)
+        assert forced_tokens(fast, quick) == forced_tokens(slow, state)
+        token = rnd.choice(allowed_of(slow, state, len(vocabulary.tokens)))
+        if token == 0:
+            break
+        state, quick = slow.advance(state, token), fast.advance(quick, token)
+
+
+def test_a_text_that_ends_in_time_can_be_forced_too(vocabulary: Vocabulary):
+    """With three tokens left of `[[[`, nothing but the brackets that close them can come."""
+    schema = {"type": "array", "items": {"$ref": "#"}}
+    fast = fast_schema(schema, vocabulary, CompiledTries(vocabulary), layout=Layout(white_space=0))
+    in_time = InTime(Needs(fast), 6)
+    state, bracket = in_time.start, vocabulary.byte_tokens[ord("[")]
+    for _ in range(3):
+        state = in_time.advance(state, bracket)
+    assert forced_text(in_time, state) == b"]]]"
+
+
+def test_very_deep_texts_have_an_end_too(vocabulary: Vocabulary):
+    machine = compile_json_schema({"type": "array", "items": {"$ref": "#"}}, vocabulary).machine
+    state = machine.advance(machine.start, b"[" * 5000)
+    assert state is not None and Closing(machine).rest(state) == b"]" * 5000
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_law_28_jump_forward_text_equals_step_by_step_text(name: str, vocabulary: Vocabulary):
     layout = Layout(white_space=0, escapes=False)
@@ -208,7 +253,8 @@ def test_law_28_jump_forward_text_equals_step_by_step_text(name: str, vocabulary
     state, size = c.start, len(vocabulary.tokens)
     for _ in range(6):
         forced = b"".join(vocabulary.tokens[t] for t in forced_tokens(c, state))
-        assert forced_text(c.machine, state).startswith(forced)
+        assert forced_text(c, state) == only_way(c.machine, state)
+        assert forced_text(c, state).startswith(forced)
         stepped, at = b"", state
         while len(stepped) < len(forced):
             token = rnd.choice(allowed_of(c, at, size))
@@ -225,6 +271,6 @@ def test_something_is_forced(vocabulary: Vocabulary):
     schema = {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["x"]}},
               "additionalProperties": False}  # fmt: skip
     c = compile_json_schema(schema, vocabulary, layout=layout)
-    assert forced_text(c.machine, c.start) == b'{"name":"x"}'
+    assert forced_text(c, c.start) == b'{"name":"x"}'
     loose = compile_json_schema(schema, vocabulary)
-    assert forced_text(loose.machine, loose.start) == b"{"
+    assert forced_text(loose, loose.start) == b"{"

@@ -2,20 +2,23 @@
 
 import itertools
 import json
+import re
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from refimpl.grammar.number_intervals import fits
 from refimpl.grammar.number_rest import shortest_rest
 from refimpl.grammar.number_sets import (
     INTEGERS,
     NumberSet,
     can_complete,
     is_complete,
-    settle,
 )
+from refimpl.grammar.number_settle import settle
 
 F = Fraction
 SETS = [
@@ -116,12 +119,68 @@ def _near_a_bound(s: NumberSet, x: Fraction) -> bool:
     return any(abs(x - b) < F(1, 10**9) for b in (s.lo, s.hi, *s.without) if b is not None)
 
 
-@given(sets(), st.integers(-5000, 5000).map(str))
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Numbers and their beginnings, whole, with a fraction, with an exponent."""
+    text = draw(st.sampled_from(["", "-"])) + str(draw(st.integers(0, 12) | st.integers(0, 5000)))
+    if draw(st.booleans()):
+        text += "." + draw(st.text("0123459", max_size=4))
+    if draw(st.booleans()) and not text.endswith("."):
+        text += "e" + draw(st.sampled_from(["", "+", "-"])) + draw(st.text("0123", max_size=3))
+    return text
+
+
+@st.composite
+def restricted(draw: st.DrawFn) -> NumberSet:
+    s = draw(sets() | st.sampled_from(SETS))
+    return replace(s, spelled=draw(st.sampled_from(["any", "any", "digits", "dotted", "plain"])))
+
+
+@given(restricted(), texts())
+def test_whole_numbers_decide_what_fractions_decide(s: NumberSet, text: str):
+    assert all(fits(s, text[:i]) == can_complete(s, text[:i]) for i in range(len(text) + 1))
+
+
+TAILS = ("", "0", "7", "49", "51", ".", ".5", ".49", ".0", "e1", "e+2", "e-1", "00", "-", "7.25",
+         "5e-3", "25.", "0e12")  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(restricted(), texts())
+@example(NumberSet(lo=F(0)), "-0.1")
+@example(INTEGERS, "0.9")
+@example(NumberSet(step=F("0.0001")), "0.00")
+@example(NumberSet(lo=F(1, 3)), "0.33")  # a bound that no digits write
 def test_settling_changes_no_future(s: NumberSet, text: str):
     t, short = settle(s, text)
-    for tail in ("", "0", "7", ".", ".5", ".0", "e1", "e+2", "00", "-", "7.25"):
+    dropped = t.step is not None and (t.lo, t.hi) != (s.lo, s.hi)
+    for tail in TAILS:
+        if dropped and re.search(r"\.\d{3}", text + tail):
+            continue  # how far a multiple is looked for depends on the bounds (`scales`)
         assert can_complete(s, text + tail) == can_complete(t, short + tail), tail
         assert is_complete(s, text + tail) == is_complete(t, short + tail), tail
+
+
+STEPS = [NumberSet(step=F("0.001")), NumberSet(step=F("0.01"), lo=F("0.05"), hi=F("12.5"))]
+
+
+@pytest.mark.parametrize("s", SETS + STEPS, ids=range(len(SETS + STEPS)))
+def test_settled_step_by_step_every_short_text_has_its_future(s: NumberSet):
+    """The automaton that the tables are made of, against the definition, for all short texts."""
+    level = [("", s, "")]
+    for _ in range(6):
+        longer = [(text + c, t, short + c) for text, t, short in level for c in ALPHABET]
+        for text, t, short in longer:
+            assert fits(t, short) == can_complete(s, text), text
+            assert is_complete(t, short) == is_complete(s, text), text
+        level = [(text, *settle(t, short)) for text, t, short in longer if fits(t, short)][:4000]
+
+
+def test_a_bounded_number_needs_few_states():
+    """Digits that no longer touch a bound are forgotten, so states count places, not numbers."""
+    s = NumberSet(lo=F(0), hi=F("99999999999.99"))
+    texts = (f"{n}.{m}" for n in range(100, 700, 7) for m in range(0, 90, 11))
+    assert len({settle(s, text)[1] for text in texts}) == 1
 
 
 def test_strict_bounds_survive_rounding_to_double():

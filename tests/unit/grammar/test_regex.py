@@ -86,6 +86,33 @@ def test_is_live_exactly_when_a_word_exists(p: str, q: str):
         assert not any(r.matches(node, t) for t in short)
 
 
+@given(patterns, st.integers(0, 4), st.integers(0, 4) | st.none())
+def test_lengths_decide_what_a_search_decides(pattern: str, lo: int, hi: int | None):
+    r = Regexes()
+    try:
+        node = search(r, f"^(?:{pattern})$")
+    except RefimplError:
+        return
+    node = r.both(node, r.repeat(r.ANY, lo, hi))
+    seen = {node: None}
+    for state in (todo := [node]):
+        for _, after in r.row(state):
+            if after not in seen:
+                seen[after] = None
+                todo.append(after)
+    assert r.is_live(node) == any(n.nullable for n in seen)
+
+
+def test_a_long_search_is_refused_while_compiling_and_never_later():
+    """The states count past the limit; the search of a text that is being written goes on."""
+    r = Regexes()
+    ones, twos = (search(r, f"^(.{{0,60}}{c}.{{60}})*$") for c in "ab")
+    far = r.both(ones, twos, r.non(r.cat(r.ALL, r.words(["a", "b"]))), r.non(r.EPS))
+    with pytest.raises(UnsupportedError, match="more than 50 states"):
+        r.is_live(far, 50)
+    assert not r.is_live(r.both(far, r.repeat(r.ANY, 0, 8)))
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "found"),
     [

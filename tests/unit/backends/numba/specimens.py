@@ -18,10 +18,10 @@ def backend(act: str = "none", cache: str = "float32", threads: int = 2) -> Any:
     return make_backend(act=act, cache=cache, threads=threads)
 
 
-def matrix(kind: BlockType, rows: int = 40, seed: int = 0) -> Any:
+def matrix(kind: BlockType, rows: int = 40, seed: int = 0, columns: int = COLUMNS) -> Any:
     """Weights of a type; values quantised by refimpl, or random blocks where ggml makes none."""
     rng = np.random.default_rng(seed)
-    weights = rng.standard_normal((rows, COLUMNS)).astype(np.float32)
+    weights = rng.standard_normal((rows, columns)).astype(np.float32)
     if kind.block_size == 1:
         return weights.astype(kind.dtype)
     blocks = weights.reshape(rows, -1, kind.block_size)

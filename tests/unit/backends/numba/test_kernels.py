@@ -5,7 +5,9 @@ import pytest
 
 pytest.importorskip("numba")
 
+from backends.numba.matmul import MANY
 from refimpl.errors import InputError, UnsupportedError
+from refimpl.formats.quants import block_type
 from tests.unit.backends.numba.specimens import COLUMNS, TYPES, backend, matrix
 
 BATCHES = (1, 2, 3, 4, 6, 8, 10, 13)
@@ -57,6 +59,19 @@ def test_any_shape_of_plain_weights(rows, columns):
     y = numba.ops.linear(x, numba.weight(w), bias)
     bound = numba.bound("linear", x, w, bias)
     assert (np.abs(y.astype(np.float64) - numba.reference.linear(x, w, bias)) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    "name, columns",
+    [("F32", 2080), ("F16", 6176), ("BF16", 4128), ("Q8_0", 8224), ("Q4_K", 8448), ("Q6_K", 8448)],
+)
+def test_columns_that_come_some_at_a_time_change_no_bit(name, columns):
+    """With many tokens they do (`matmul.blocks_at_once`), with few they do not."""
+    numba, weights = backend("half"), matrix(block_type(name), columns=columns)
+    prepared, n = numba.weight(weights), MANY + 3
+    x = np.random.default_rng(6).standard_normal((n, columns)).astype(np.float32)
+    few = [numba.ops.linear(x[t : t + 7], prepared) for t in range(0, n, 7)]
+    assert np.array_equal(numba.ops.linear(x, prepared), np.concatenate(few))
 
 
 @pytest.mark.parametrize("rows", [40, 3000])
