@@ -26,8 +26,6 @@ from backends.cupy import launch
 
 MEASURES = ("decode 1", "decode 64", "prefill 2048")
 ONE = ("decode 1",)
-WHOLE_BYTES = ("Q8_0", "PARTS", "PARTS_MIN")
-NOT_FOUR_BITS = (*WHOLE_BYTES, "Q5_0", "Q5_K", "Q6_K")
 FILL = "    fill();\n"
 NORM_WAITS = "    load_columns(by, weight, blocks * 32);\n    wait_for_previous();\n"
 
@@ -47,25 +45,7 @@ class Switch:
 SWITCHES = (
     Switch(name="as it is", measures=MEASURES),
     Switch(name="no rings", measures=MEASURES, acts=("q8",), values={"RINGED": ()}),
-    Switch(
-        name="rings for whole bytes", measures=ONE, acts=("q8",), values={"RINGED": WHOLE_BYTES}
-    ),
-    Switch(
-        name="rings but for four bits", measures=ONE, acts=("q8",), values={"RINGED": NOT_FOUR_BITS}
-    ),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
-    Switch(
-        name="no rings, late keys",
-        measures=ONE,
-        acts=("q8",),
-        values={"RINGED": (), "EARLY_KEYS": False},
-    ),
-    Switch(
-        name="rings without tickets",
-        measures=ONE,
-        acts=("q8",),
-        lines=(("linear_q8_ring", "bool shares = 2 * sure < row_tiles", "bool shares = false"),),
-    ),
     Switch(
         name="rings filled before the norm's wait",
         measures=ONE,
@@ -75,7 +55,7 @@ SWITCHES = (
             ("linear_q8_ring", "blocks * 32);\n    fill();\n#endif", "blocks * 32);\n#endif"),
         ),
     ),
-    Switch(name="rings of 132 KiB", measures=ONE, acts=("q8",), values={"ROOM": 132 * 1024}),
+    Switch(name="rings of 200 KiB", measures=ONE, acts=("q8",), values={"ROOM": 200 * 1024}),
     Switch(
         name="batches by linear_half",
         measures=("decode 64",),

@@ -12,7 +12,6 @@ from backends.cupy.row import (
     BESIDE_RINGS,
     MOST_ROW_TILES,
     ROOM,
-    ROOM_BESIDE,
     own_pieces,
     ring_of_row,
     room_here,
@@ -40,10 +39,10 @@ MOST_FEW here linear_half.cu keeps them."""
 FEW_ROWS = 6144
 """A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
 GROUP = 4  # blocks of a stage (ring.cuh)
-RINGED = tuple(name for name in FORMATS if name not in ("F32", "F16", "BF16"))
-"""Formats whose products with one token are linear_q8_ring.cu's, where its rings and the token fit;
-others are linear_q8_one.cu's.  With none, kernels leave it to CUDA to divide a multiprocessor's
-memory."""
+RINGED = ("Q8_0", "PARTS", "PARTS_MIN")
+"""Formats whose products with one token are linear_q8_ring.cu's, where its rings and the token fit:
+those with a whole byte for a weight.  Others, with more to do for a byte, are faster by
+linear_q8_one.cu.  With none, kernels leave it to CUDA to divide a multiprocessor's memory."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
@@ -97,7 +96,6 @@ class Launcher:
     """Kernels with their launch shapes.  Outputs are given, or allocated."""
 
     kernels: Kernels = field(default_factory=Kernels)
-    counter: Any = None
 
     def run(
         self,
@@ -185,7 +183,7 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
-            side_by_side=into.kind in ("Q8_0", "Q8_K"),
+            side_by_side=into.tokens == 1 and into.kind in ("Q8_0", "Q8_K"),
         )
 
     def linear_row(
@@ -198,43 +196,29 @@ class Launcher:
         eps: float,
         bias: Any,
         residual: Any,
-        beside: bool = False,
     ) -> None:
-        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing.
-
-        `beside`: attention comes next, or came before, and runs beside this for a while.
-        """
+        """y = f(x) @ w.T of one token that nobody prepared, f being a norm or nothing."""
         own: dict[str, Any] = {"KIND": KINDS[kind]}
         if norm is not None:
             own["NORM"] = None
         args = (y, bias, residual, *w.planes, x, norm, float(eps))
-        self.run_one(w, own, *args, pieces=own_pieces(w, kind), beside=beside)
+        self.run_one(w, own, *args, pieces=own_pieces(w, kind))
 
-    def run_one(
-        self, w: Tiles, own: dict[str, Any], *args: Any, pieces: int = 0, beside: bool = False
-    ) -> None:
+    def run_one(self, w: Tiles, own: dict[str, Any], *args: Any, pieces: int = 0) -> None:
         """A product with one token; `own` says how its blocks prepare it, if they do."""
         row_tiles, defines = -(-w.rows // 16), {"FORMAT": FORMATS[w.format], **own}
-        stages, shared = ring_of_row(w, room_here(ROOM_BESIDE if beside else ROOM))
+        stages, shared = ring_of_row(w, room_here(ROOM))
         if w.format in RINGED and shared + BESIDE_RINGS <= most_shared():
             defines |= {"PIECES": pieces} if own else {}
             kernel = self.kernels("linear_q8_ring", **defines, STAGES=stages)
             blocks = min(row_tiles, multiprocessors())
-            args = (*args, w.rows, w.blocks, self.tickets())
+            args = (*args, w.rows, w.blocks)
         else:
             kernel = self.kernels("linear_q8_one", **defines)
             shared = room_of_token(w) if own else 0
             blocks = resident(kernel.kernel, 256, row_tiles, MOST_ROW_TILES)
             args = (*args, w.rows, w.rows, w.blocks)
         self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=True)
-
-    def tickets(self) -> Any:
-        """A counter that is 0 between launches."""
-        import cupy
-
-        if self.counter is None:
-            self.counter = cupy.zeros(1, np.uint32)
-        return self.counter
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""

@@ -8,8 +8,8 @@ even where a launch begins before the last has ended, and fills its rings meanwh
 from backends.cupy.compile import capability
 from backends.cupy.tiles import TILE_BYTES, Tiles
 
-ROOM = 200 * 1024  # bytes of shared memory for a block
-ROOM_BESIDE = 132 * 1024  # ... before and after attention: leaves some to a block of attend_few.cu
+WARPS, GROUP = 8, 8  # of a block; tiles of a stage
+ROOM = 132 * 1024  # bytes of shared memory for a block: leaves some to one of attend_few.cu
 ROOM_SMALL = 72 * 1024  # ... on a GPU that has less shared memory than these:
 ROOMY = (90, 100, 103)
 BESIDE_RINGS = 2048  # bytes of shared memory at most, that the kernel itself declares
@@ -47,11 +47,8 @@ def ring_of_row(w: Tiles, room: int) -> tuple[int, int]:
 
     >>> from backends.cupy.tiles import Planes
     >>> ring_of_row(Tiles(format="Q8_0", rows=16, columns=4096, planes=Planes(None)), ROOM)
-    (5, 204800)
+    (3, 135168)
     """
-    tile, shared = TILE_BYTES[w.format]
-    token = room_of_token(w)
-    group = 8 if tile > 512 else 16  # tiles of a stage: fewer where a weight has a whole byte
-    stage = 8 * (group * tile + (group // 8 + 1) * shared)
+    token, stage = room_of_token(w), WARPS * GROUP * TILE_BYTES[w.format][0]
     stages = min(8, max(2, (room - token) // stage))
     return stages, max(room, stages * stage + token)

@@ -194,7 +194,7 @@ class Step:
         if "token_embd.weight" in model.top:
             self.launcher.embed(b.x, model.top["token_embd.weight"], ids, c.embed_scale)
         for i, layer in enumerate(model.fused):
-            self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm, beside=True)
+            self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm)
             store = cache.keys(i), cache.values(i)
             if attention.turns:
                 rope = self.turning(c.ropes[i], batch)
@@ -202,7 +202,7 @@ class Step:
             else:
                 self.rotate_and_store(c.ropes[i], batch, cache, i)
                 attention(b.attended, b.q, *store, **c.attention(i))
-            self.linear(b.x, b.attended, layer.output, residual=b.x, beside=True)
+            self.linear(b.x, b.attended, layer.output, residual=b.x)
             self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
             self.linear(b.x, b.gate_up, layer.down, activation=c.activation, residual=b.x)
         if model.head is None:
@@ -231,9 +231,8 @@ class Step:
         norm: Any = None,
         activation: str | None = None,
         residual: Any = None,
-        beside: bool = False,
     ) -> None:
-        """y = f(x) @ w.T + residual, f being a norm, a gate or nothing; `beside` attention."""
+        """y = f(x) @ w.T + residual, f being a norm, a gate or nothing."""
         done: dict[str, Prepared] = {}
         start = 0
         for part, bias in zip(linear.parts, linear.biases, strict=True):
@@ -242,7 +241,7 @@ class Step:
             start += part.rows
             if activation is None and prepares_itself(part, kind, len(x)):
                 eps = self.model.config.norm_eps
-                self.launcher.linear_row(out, x, part, kind, norm, eps, bias, residual, beside)
+                self.launcher.linear_row(out, x, part, kind, norm, eps, bias, residual)
                 continue
             if kind not in done:
                 done[kind] = self.prepare(x, part.columns, kind, norm, activation)

@@ -5,11 +5,12 @@ Kernels of Hopper's own instructions (HOPPER) are compiled for Hopper alone.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
-from backends.cupy.row import ROOM, ROOM_BESIDE, ROOM_SMALL, ring_of_row
+from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, RINGED, SPLIT
+from backends.cupy.row import ROOM, ROOM_SMALL, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
@@ -46,12 +47,13 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_q8_hopper", {"FORMAT": code}
         for own in own_tokens():
             yield "linear_q8_one", {"FORMAT": code, **own}
-            pieces = {"PIECES": 4} if own else {}
-            for stages in stages_of_row(code):
-                yield "linear_q8_ring", {"FORMAT": code, **own, **pieces, "STAGES": stages}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
+    for name in RINGED:
+        for own, stages in product(own_tokens(), stages_of_row(name)):
+            pieces = {"PIECES": 4} if own else {}
+            yield "linear_q8_ring", {"FORMAT": FORMATS[name], **own, **pieces, "STAGES": stages}
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
@@ -74,13 +76,12 @@ def own_tokens() -> Iterator[dict[str, Any]]:
         yield {"KIND": kind, "NORM": None}
 
 
-def stages_of_row(code: int) -> list[int]:
+def stages_of_row(name: str) -> list[int]:
     """Of linear_q8_ring's rings, for tokens of few columns and of many."""
-    name = next(name for name, c in FORMATS.items() if c == code)
     stages = set()
     for columns in (2048, 4096, 14336, 65536):
         w = Tiles(format=name, rows=16, columns=columns, planes=Planes(None))
-        stages |= {ring_of_row(w, room)[0] for room in (ROOM, ROOM_BESIDE, ROOM_SMALL)}
+        stages |= {ring_of_row(w, room)[0] for room in (ROOM, ROOM_SMALL)}
     return sorted(stages)
 
 

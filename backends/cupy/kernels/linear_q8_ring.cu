@@ -1,4 +1,4 @@
-// linear_q8.cu for one token: the same sums, in the same order                       (act="q8")
+// linear_q8.cu for one token, where a weight has a byte: the same sums, in the same order (act="q8")
 //
 // Must move: the packed weights, once.  Must do: 2 * rows * columns operations on bytes, and for
 // each 32 of them a scale, a product and a sum in float32.
@@ -10,9 +10,7 @@
 // than this takes.
 //
 // A warp takes a strand of each of its block's row tiles.  It has a ring in shared memory
-// (ring.cuh) and asks for weights without a pause, row tile after row tile.  The first KNOWN tiles
-// of a block are every gridDim.x-th.  Where many are left, it draws tickets for the rest, since
-// memory does not serve all multiprocessors alike.  (Who makes a row does not change it.)
+// (ring.cuh) and asks for weights without a pause, row tile after row tile: every gridDim.x-th.
 //
 // The rings are so large that a multiprocessor has room for one block, and for small ones of other
 // kernels: a block of the next launch comes where one has just ended, and fills its rings while it
@@ -22,9 +20,7 @@
 #define ONE_TOKEN 1
 #define TOKEN_TILES 1
 #define CHAINS 2  // of products
-#define GROUP (LOW_BYTES == 16 ? 8 : 16)  // of a stage
-#define KNOWN (STAGES + 1)  // row tiles: a warp asks for those of STAGES more than it works on
-#define LIST 16  // of those that are known
+#define GROUP 8  // of a stage
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
@@ -39,13 +35,8 @@
 #include "prepare.cuh"
 #endif
 
-// From number u of a stage on, whose first is number `at` of the row.
-__device__ __forceinline__ void load_eight(Eight& into, const Planes& stage, int u, int at,
-                                           int lane) {
-    int of_scales = u + 2 * (lane & 3);
-    Planes mine = of_lane(stage, u, lane), my_scales = of_lane(stage, of_scales, lane);
-    if (SUPERS && FORMAT != PARTS_MIN)
-        my_scales.supers += ((at % 8 + of_scales) / 8 - of_scales / 8) * SUPERS;
+__device__ __forceinline__ void load_eight(Eight& into, const Planes& stage, int lane) {
+    Planes mine = of_lane(stage, 0, lane), my_scales = of_lane(stage, 2 * (lane & 3), lane);
 #pragma unroll
     for (int u = 0; u < TILES; u++) load_weights(into.weights[u], mine, u);
 #pragma unroll
@@ -142,19 +133,15 @@ __device__ __forceinline__ Prepared fetch_token(u8* shared, const i8* xq, const 
 
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     linear_q8_ring(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
-                  const u8* high, const u8* scales, const u8* supers, TOKEN, int rows, int blocks,
-                  u32* tickets) {
+                   const u8* high, const u8* scales, const u8* supers, TOKEN, int rows,
+                   int blocks) {
     extern __shared__ __align__(16) u8 rings[];
     __shared__ float strand_sums[2][STRANDS][16];
     __shared__ u64 barriers[STRANDS][STAGES];
-    __shared__ int drawn[LIST];
     Planes w = {low, high, scales, supers};
     int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
-    int row_tiles = (rows + 15) / 16, run = run_length(blocks), sure = KNOWN * (int)gridDim.x;
+    int row_tiles = (rows + 15) / 16, run = run_length(blocks);
     int first = min(strand * run, blocks), last = min(first + run, blocks);
-    auto tile_of = [&](int k) {  // this block's number k
-        return k < KNOWN ? (int)(blockIdx.x + k * gridDim.x) : drawn[k % LIST];
-    };
     u8* stages = rings + strand * STAGES * WEIGHT_STAGE;
     u8* token = rings + STRANDS * STAGES * WEIGHT_STAGE;
     Stretch stretch = {};
@@ -163,13 +150,12 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     Ring ring = make_ring(stages, WEIGHT_STAGE, barriers[strand],
                           __popc(__ballot_sync(EVERY_LANE, has)));
 
-    int ahead = 0, ahead_at = first, slot = 0;
+    int ahead = blockIdx.x, ahead_at = first, slot = 0;
     auto ask_ahead = [&](int to) {
-        int tile = tile_of(ahead);
-        if (first < last && tile < row_tiles) {
-            fetch(ring, to, stretch, has, tile * blocks + ahead_at, min(GROUP, last - ahead_at));
+        if (first < last && ahead < row_tiles) {
+            fetch(ring, to, stretch, has, ahead * blocks + ahead_at, min(GROUP, last - ahead_at));
             ahead_at += GROUP;
-            if (ahead_at >= last) ahead++, ahead_at = first;
+            if (ahead_at >= last) ahead += gridDim.x, ahead_at = first;
         }
         end_of_stage();
     };
@@ -178,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
         let_next_begin();
     };
 
-    // What to wait for is the token, y and residual, and tickets.  Before a norm there was a
+    // What to wait for is the token, y and residual.  Before a norm there was a
     // product, which ended everywhere at once: there weights would only stand in the token's way.
 #ifdef KIND
     Columns mine, ordered, by;
@@ -199,10 +185,8 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
 #endif
     Prepared prepared = PREPARED;
 
-    bool shares = 2 * sure < row_tiles, draws = shares && threadIdx.x == 0;
 #pragma unroll 1
-    for (int k = 0, tile; (tile = tile_of(k)) < row_tiles; k++) {
-        int ticket = draws ? atomicAdd(tickets, 1) : row_tiles;
+    for (int tile = blockIdx.x, k = 0; tile < row_tiles; tile += gridDim.x, k++) {
         bool finishes = strand == k % STRANDS && lane < 16 && tile * 16 + lane < rows;
         int row = tile * 16 + lane;
         float before = finishes && residual ? residual[row] : 0.0f;
@@ -211,25 +195,14 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
         for (int at = first; at < last; at += GROUP) {
             wait_for(ring, slot);
             Planes stage = planes_of(stages + slot * WEIGHT_STAGE);
-            Eight eights[GROUP / TILES];
-#pragma unroll
-            for (int u = 0; u < GROUP; u += TILES)
-                load_eight(eights[u / TILES], stage, u, at, lane);
+            Eight eight;
+            load_eight(eight, stage, lane);
             __syncwarp();
             ask_ahead(slot);
-#pragma unroll
-            for (int u = 0; u < GROUP; u += TILES)
-                acc = add_eight(acc, eights[u / TILES], prepared, at + u, last, lane);
+            acc = add_eight(acc, eight, prepared, at, last, lane);
             slot = slot + 1 == STAGES ? 0 : slot + 1;
         }
         if (c >> 1) strand_sums[k % 2][strand][g + 8 * (c & 1)] = acc;
-        if (threadIdx.x == 0) {
-            int tile = shares ? sure + ticket : blockIdx.x + (k + KNOWN) * gridDim.x;
-            drawn[(k + KNOWN) % LIST] = tile;
-            bool last_drawn = draws && sure + ticket == row_tiles + (int)gridDim.x - 1;
-            if (last_drawn) *tickets = 0;
-            draws = draws && sure + ticket < row_tiles;
-        }
         __syncthreads();
         if (!finishes) continue;
         float sum = strand_sums[k % 2][0][lane];

@@ -8,11 +8,9 @@
 #ifndef GROUP
 #define GROUP 4
 #endif
-#define SHARED_SUPERS (GROUP > 4 ? GROUP / 8 + 1 : 1)  // eight blocks may lie in two
 
-#define WEIGHT_STAGE                                  \
-    (GROUP * (LOW_TILE + HIGH_TILE + SCALE_TILE) +    \
-     (FORMAT == PARTS_MIN ? GROUP : SHARED_SUPERS) * SUPERS)
+#define WEIGHT_STAGE \
+    (GROUP * (LOW_TILE + HIGH_TILE + SCALE_TILE) + (FORMAT == PARTS_MIN ? GROUP : 1) * SUPERS)
 
 // What a stage is made of: stretch `lane` of it is this lane's to fetch.
 struct Stretch {
@@ -64,7 +62,7 @@ __device__ __forceinline__ Ring make_ring(u8* stages, int stage_bytes, u64* barr
 __device__ __forceinline__ void fetch(Ring& ring, int slot, const Stretch& mine, bool has, int at,
                                       int n) {
     if (!has) return;
-    int bytes = (mine.shared ? (at % 8 + n + 7) / 8 : n) * mine.bytes;
+    int bytes = mine.shared ? mine.bytes : n * mine.bytes;
     bytes = (bytes + 15) / 16 * 16;
     const u8* from = mine.from + (long long)(mine.shared ? at >> 3 : at) * mine.bytes;
     u32 barrier = ring.barriers + 8 * slot, to = ring.stages + slot * ring.stage_bytes + mine.to;
@@ -96,8 +94,7 @@ __device__ __forceinline__ void fetch(Ring& ring, int slot, const Stretch& mine,
     for (u32 left = __ballot_sync(EVERY_LANE, has); left; left &= left - 1) {
         int owner = __ffs(left) - 1;
         bool shared = __shfl_sync(EVERY_LANE, (int)mine.shared, owner);
-        int one = __shfl_sync(EVERY_LANE, mine.bytes, owner);
-        int bytes = (shared ? (at % 8 + n + 7) / 8 : n) * one;
+        int one = __shfl_sync(EVERY_LANE, mine.bytes, owner), bytes = shared ? one : n * one;
         const u8* from = (const u8*)__shfl_sync(EVERY_LANE, (u64)mine.from, owner);
         from += (long long)(shared ? at >> 3 : at) * one;
         u8* stage = ring.stages + slot * ring.stage_bytes + __shfl_sync(EVERY_LANE, mine.to, owner);
