@@ -1,6 +1,6 @@
 """The CUDA backend on this machine's GPU: build, conform, time, and write the record.
 
-    python -m bench.gpu --record golden/devices/h200.json      everything (about two minutes)
+    python -m bench.gpu --record golden/devices/h200.json      everything (two to three minutes)
     python -m bench.gpu --only models                          one part, printed
     ncu --clock-control none -k regex:... python -m bench.gpu --profile     kernels, once each
 

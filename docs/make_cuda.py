@@ -115,9 +115,35 @@ def speculation(record: dict[str, Any]) -> str:
     return table([what, "tokens a step", "tokens/s", "speed-up", "the plain text"], rows)
 
 
+def offload(record: dict[str, Any]) -> str:
+    """
+    >>> row = {"model": "1B Q8_0", "gpu layers": 8}
+    >>> row |= {"decode: tokens/s": 187.1, "prefill 512: tokens/s": 2557.0}
+    >>> print(offload({"offload": [row]}))
+    | tokens a second of 1B Q8_0 | one sequence | prompt of 512 |
+    |---|---|---|
+    | `-ngl 8` | 187 | 2557 |
+    >>> offload({})
+    'Not in this record.'
+    """
+    rows = record.get("offload")
+    if not rows:
+        return "Not in this record."
+    found = [
+        [
+            f"`-ngl {one['gpu layers']}`",
+            f"{one['decode: tokens/s']:.0f}",
+            f"{one['prefill 512: tokens/s']:.0f}",
+        ]
+        for one in rows
+    ]
+    what = f"tokens a second of {rows[0]['model']}"
+    return table([what, "one sequence", "prompt of 512"], found)
+
+
 def page(record: dict[str, Any]) -> str:
     text = PAGE.read_text()
-    for make in (conformance, attention, products, models, speculation):
+    for make in (conformance, attention, products, models, speculation, offload):
         begin = f"<!-- {make.__name__} -->\n"
         before, found, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")

@@ -4,6 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from bench.cpu_models import random_weights
+from refimpl.formats.quants import block_type
 from tests.device.test_cupy import backend_or_skip, weights
 from tests.laws.engines import shapes_unchecked
 
@@ -41,3 +43,27 @@ def test_products_of_hoppers_own_instructions_have_the_bits_of_the_others(monkey
     monkeypatch.setattr(launch, "for_hopper", lambda kind, tokens, blocks: False)
     for tokens, y in zip(counts, own, strict=True):
         assert np.isfinite(y).all() and np.array_equal(y, result(tokens))
+
+
+@pytest.mark.parametrize("name", ["F16", "Q8_0", "Q4_K", "Q6_K"])
+def test_long_rows_have_the_same_bits_when_their_stages_are_filled_again_and_again(
+    monkeypatch, name
+):
+    """A thread block has up to three pieces of 128 blocks of columns: the ring goes round often."""
+    backend = backend_or_skip(act="half")
+    import cupy
+
+    from backends.cupy import launch
+
+    w = backend.weight(random_weights(block_type(name), (2100, 4096)))
+    x = cupy.asarray(np.random.default_rng(1).standard_normal((2048, 4096)).astype(np.float32))
+
+    def result():
+        y = cupy.full((len(x), w.rows), np.nan, np.float32)
+        backend.launcher.linear(y, backend.ops.prepared(x, w), w)
+        return y
+
+    own = [result() for _ in range(4)]
+    monkeypatch.setattr(launch, "for_hopper", lambda kind, tokens, blocks: False)
+    plain = result()
+    assert bool(cupy.isfinite(plain).all()) and all(bool((y == plain).all()) for y in own)

@@ -123,14 +123,13 @@ __device__ __forceinline__ void add_step(Found& sum, const Asked& q, const u8* s
 }
 
 extern "C" __global__ void __launch_bounds__(WARPS* WARP, 1)
-    attend_together(float* __restrict__ out, const float* q, const u16* keys, const u16* values,
+    attend_together(float* __restrict__ out, const float* __restrict__ q,
+                    const u16* __restrict__ keys, const u16* __restrict__ values,
                     const int* __restrict__ tables, const int* __restrict__ context_lens,
                     const int* __restrict__ seq_starts, const int2* __restrict__ work,
                     const float* __restrict__ sinks, int table_width, int table_block,
                     int block_size, int group, int window, float scale, float soft_cap) {
     extern __shared__ __align__(128) u8 stages[];
-    let_next_begin();
-    wait_for_previous();
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
     int sequence = work[blockIdx.y].x, all_first = work[blockIdx.y].y, head = blockIdx.x;
     int start = seq_starts[sequence], columns = (seq_starts[sequence + 1] - start) * group;
