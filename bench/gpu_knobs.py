@@ -26,7 +26,7 @@ from backends.cupy import launch
 
 MEASURES = ("decode 1", "decode 64", "prefill 2048")
 ONE = ("decode 1",)
-FILL, PREPARED = "    fill(ring);\n", "    Prepared prepared = PREPARED;\n"
+HALF_OF_THEM = "#define EARLY_STAGES ((STAGES + 1) / 2)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,10 @@ SWITCHES = (
     Switch(name="rings of 200 KiB", measures=ONE, values={"ROOM": 200 * 1024}),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
     Switch(
-        name="rings filled after the wait",
+        name="rings filled before a norm's wait",
         measures=ONE,
         acts=("q8",),
-        lines=(("linear_q8_one", FILL, ""), ("linear_q8_one", PREPARED, FILL + PREPARED)),
+        lines=(("linear_q8_one", HALF_OF_THEM, "#define EARLY_STAGES STAGES"),),
     ),
     Switch(
         name="one token by linear_half", measures=ONE, acts=("half",), values={"HALF_ONE": False}

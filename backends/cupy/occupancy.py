@@ -1,7 +1,6 @@
 """What a device has room for."""
 
 from functools import cache
-from typing import Any
 
 
 @cache

@@ -25,7 +25,8 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     int row_tiles = (rows + 15) / 16;
     RowRing ring = make_row_ring(rings, {w, w, w, w}, row_tiles, blocks);
     uint4* token = (uint4*)(rings + STRANDS * STAGES * STAGE);  // [block][c]
-    fill(ring);
+    fill(ring, 0, STAGES);
+    let_next_begin();
     wait_for_previous();  // for x, y and residual
 #pragma unroll 4
     for (int i = threadIdx.x; i < blocks * 4; i += STRANDS * WARP) token[i] = x[i];

@@ -11,9 +11,17 @@
 //
 // Weights come through rings in shared memory (row_ring.cuh).
 
+// A token that is asked for after all stages comes when they have come.  So where it is still to be
+// normed, half of them are asked for after it.
+
 #define STRANDS 8
 #define ONE_TOKEN 1
 #define TOKEN_TILES 1
+#ifdef NORM
+#define EARLY_STAGES ((STAGES + 1) / 2)
+#else
+#define EARLY_STAGES STAGES
+#endif
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
@@ -135,7 +143,8 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     int row_tiles = (rows + 15) / 16;
     RowRing ring = make_row_ring(rings, {low, high, scales, supers}, row_tiles, blocks);
     u8* token = rings + STRANDS * STAGES * STAGE;
-    fill(ring);
+    fill(ring, 0, EARLY_STAGES);
+    let_next_begin();
 #ifdef KIND
     Columns mine, ordered, by;
 #endif
@@ -145,10 +154,9 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     wait_for_previous();  // for the token, y and residual
 #ifdef KIND
     load_columns(mine, x, blocks * 32);
+    if (UNIT == 2) load_ordered(ordered, x, blocks * 32);
 #endif
-#if defined(NORM) && UNIT == 2
-    load_ordered(ordered, x, blocks * 32);
-#endif
+    fill(ring, EARLY_STAGES, STAGES);
     Prepared prepared = PREPARED;
 
 #pragma unroll 1

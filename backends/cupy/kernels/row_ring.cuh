@@ -1,8 +1,8 @@
 // A warp's ring in shared memory for one token's products: TILES tiles of a row to a stage.  A stage
 // is copied 16 bytes a lane without passing through registers (cp.async; PTX ISA 9.0, section
-// 9.7.9.25).  Registers are too few to ask for as much as memory's latency wants; and a warp that
-// loads into registers has six counters to wait with, however many loads are on their way, so it may
-// wait for the latest.  Here it waits for the oldest stage, and STAGES - 1 others stay on their way.
+// 9.7.9.25).  A warp that loads into registers has six counters to wait with, however many loads are
+// on their way: the compiler gave one counter to three buffers, and each wait was for the latest.
+// Here it is for the oldest stage, and STAGES - 1 others stay on their way.
 //
 // Always whole stages: tiles beyond the end of a strand are copied, and not used.
 //
@@ -13,7 +13,6 @@
 // The rings are so large that a multiprocessor has room for one block, and for small ones of other
 // kernels: a block of the next launch comes where one has just ended, and fills its rings while it
 // waits for the others.  So memory is busy while one token's result becomes the next one's input.
-// (Asking first and waiting then matters: a warp that asks stands still while memory has no room.)
 
 #define AT_ONCE 16
 
@@ -94,9 +93,9 @@ __device__ __forceinline__ void ask_ahead(RowRing& ring, int slot) {
     asm volatile("cp.async.commit_group;");
 }
 
-__device__ __forceinline__ void fill(RowRing& ring) {
-    for (int i = 0; i < STAGES; i++) ask_ahead(ring, i);
-    let_next_begin();
+// Stages from .. to - 1 of STAGES for the first time.
+__device__ __forceinline__ void fill(RowRing& ring, int from, int to) {
+    for (int i = from; i < to; i++) ask_ahead(ring, i);
 }
 
 // The oldest stage, when it has come.
