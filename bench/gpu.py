@@ -29,6 +29,7 @@ from backends.cupy import make_backend
 from backends.cupy.attention import Attention, Batch, Shape, put_plan, walk_work
 from backends.cupy.nvrtc import version as nvrtc_version
 from backends.cupy.record import SCHEMA, hashes
+from bench.gpu_engine import engine
 from bench.gpu_models import MODELS, copies, model_times, random_tiles
 from bench.gpu_timing import eager_time_of, time_of
 from refimpl.kv.plan import Plan
@@ -232,6 +233,13 @@ def models() -> list[dict[str, Any]]:
     return rows
 
 
+def engine_rows() -> list[dict[str, Any]]:
+    rows = engine()
+    for row in rows:
+        say(f"engine, {row['model']}, {row['sequences']} sequences", row)
+    return rows
+
+
 def machine() -> dict[str, Any]:
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     packages = {}
@@ -267,6 +275,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "linear": linear,
     "attention": attention,
     "models": models,
+    "engine": engine_rows,
 }
 
 

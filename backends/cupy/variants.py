@@ -16,6 +16,7 @@ from backends.cupy.tiles import FORMATS, Planes, Tiles
 Variant = tuple[str, dict[str, Any]]
 QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
 DIMS = (64, 128, 256)
+ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
 HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
 
 
@@ -37,7 +38,7 @@ def variants() -> Iterator[Variant]:
     )
     yield "normalise", {}
     yield "normalise", {"LAYER": None}
-    yield from ((name, {}) for name in ("angles", "copy_blocks", "argmax", "advance"))
+    yield from ((name, {}) for name in ALONE)
     yield from ((f"sample_{name}", {}) for name in ("allow", "weigh", "front", "pick"))
 
 
