@@ -170,6 +170,9 @@ class Launcher:
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         of_block = threads * unit(into.kind)
         grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
+        beside = into.tokens == 1 and into.kind in ("Q8_0", "Q8_K")
+        if beside:  # the same kernel, but another one to CUDA, which divides memory for it
+            defines["BESIDE_RINGS"] = None
         self.run(
             self.kernels("prepare", **defines),
             grid,
@@ -183,7 +186,7 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
-            side_by_side=into.tokens == 1 and into.kind in ("Q8_0", "Q8_K"),
+            side_by_side=beside,
         )
 
     def linear_row(
