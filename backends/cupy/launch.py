@@ -106,12 +106,8 @@ class Launcher:
         shared: int = 0,
         side_by_side: bool = False,
     ) -> None:
-        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_ring.cu wants it.
-
-        To divide it anew, between shared memory and cache, a multiprocessor must be empty: kernels
-        that are to begin early have to agree.
-        """
-        if side_by_side and RINGED:
+        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_ring.cu wants it."""
+        if side_by_side:
             function.kernel.preferred_shared_memory_carveout = 100
         if shared:
             function.kernel.max_dynamic_shared_size_bytes = shared
@@ -121,6 +117,15 @@ class Launcher:
             launch_early(function.kernel.kernel.ptr, grid, threads, shared, stream, values)
         else:
             function.kernel(grid, (threads,), values, shared_mem=shared)
+
+    def beside_rings(self, tokens: int) -> dict[str, None]:
+        """What defines a kernel that runs between those of one token; nothing in a batch.
+
+        To divide a multiprocessor's memory anew, between shared memory and cache, it must be empty:
+        kernels that are to begin early have to agree.  CUDA keeps this for a kernel, wherever it is
+        launched, and one that a batch needs wants a cache: so it is compiled twice.
+        """
+        return {"BESIDE_RINGS": None} if tokens == 1 and RINGED else {}
 
     @property
     def early_keys(self) -> bool:
@@ -170,11 +175,9 @@ class Launcher:
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         of_block = threads * unit(into.kind)
         grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
-        beside = into.tokens == 1 and into.kind in ("Q8_0", "Q8_K")
-        if beside:  # the same kernel, but another one to CUDA, which divides memory for it
-            defines["BESIDE_RINGS"] = None
+        beside = self.beside_rings(into.tokens) if into.kind in ("Q8_0", "Q8_K") else {}
         self.run(
-            self.kernels("prepare", **defines),
+            self.kernels("prepare", **defines, **beside),
             grid,
             threads,
             x,
@@ -186,7 +189,7 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
-            side_by_side=beside,
+            side_by_side=bool(beside),
         )
 
     def linear_row(
@@ -221,7 +224,7 @@ class Launcher:
             shared = room_of_token(w) if own else 0
             blocks = resident(kernel.kernel, 256, row_tiles, MOST_ROW_TILES)
             args = (*args, w.rows, w.rows, w.blocks)
-        self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=True)
+        self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=bool(RINGED))
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
