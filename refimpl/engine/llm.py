@@ -36,7 +36,7 @@ from refimpl.backend import Backend, ChoosesAhead, ReferenceBackend
 from refimpl.engine.core import Engine
 from refimpl.engine.limits import Limits
 from refimpl.engine.modes import rules_of
-from refimpl.engine.overlap import OverlappedEngine
+from refimpl.engine.overlap import Inline, OverlappedEngine
 from refimpl.engine.policies import Policy
 from refimpl.engine.request import Finish, Request
 from refimpl.engine.results import Result, result_of
@@ -100,10 +100,11 @@ class LLM:
         self.backend = backend = backend or ReferenceBackend()
         if overlap and speculator is not None:
             raise InputError("the overlapped loop does not speculate: choose one of the two")
+        ahead = isinstance(backend, ChoosesAhead)
         if overlap is None:
-            overlap = speculator is None and isinstance(backend, ChoosesAhead)
+            overlap = ahead and speculator is None
         if overlap:
-            stream = ThreadPoolExecutor(max_workers=1)
+            stream = Inline() if ahead else ThreadPoolExecutor(max_workers=1)
             self.engine: Engine = OverlappedEngine(self.model, backend, scheduler, stream)
         elif speculator is not None:
             self.engine = SpeculativeEngine(self.model, backend, scheduler, speculator)

@@ -23,8 +23,9 @@ went on with, the step after it is computed again: the same slots, the right tok
 
 The tokens are those of the sequential loop (law 6).
 
-`stream` is where steps are computed, one at a time and in order: `Inline` computes each at once, on
-the spot; a `ThreadPoolExecutor(max_workers=1)` computes beside the scheduler.
+`stream` is where steps are computed, one at a time and in order.  A `ThreadPoolExecutor` with one
+worker computes beside the scheduler.  `Inline` does it on the spot, which is all that a backend
+needs that chooses ahead: launching takes no time.
 """
 
 from collections.abc import Callable
