@@ -11,6 +11,7 @@ measured here: docs/cuda.md sets them beside these.
 
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -43,6 +44,7 @@ GEMV = (
 )
 SHAPES = ((4096, 14336), (14336, 4096), (4096, 4096))
 DECODE = ((64, 4096), (1, 32768), (256, 1024), (1, 256), (1, 1024))
+SPECULATE = ("bench", "speculative", "--backend", "cupy", "-k", "7", "-n", "96")
 READ = r"""extern "C" __global__ void read(const uint4* a, unsigned* out) {
   long long i = (long long)blockIdx.x * 2048 + threadIdx.x; uint4 v[8]; unsigned s = 0;
   for (int j = 0; j < 8; j++) v[j] = __ldcs(a + i + j * 256);
@@ -240,6 +242,17 @@ def engine_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def speculation() -> list[dict[str, Any]]:
+    """As a user would measure it."""
+    command = [sys.executable, "cli.py", *SPECULATE, "--json"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    kept = ("way", "tokens_per_step", "tokens_per_second", "speed_up", "is_same_text")
+    rows = [{name: row[name] for name in kept} for row in json.loads(out)["rows"]]
+    for row in rows:
+        say("speculation", row)
+    return rows
+
+
 def machine() -> dict[str, Any]:
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     packages = {}
@@ -276,6 +289,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "attention": attention,
     "models": models,
     "engine": engine_rows,
+    "speculation": speculation,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from refimpl.backend import Backend
+from refimpl.backend import Backend, ChoosesAhead
 from refimpl.engine.faults import BackendError, BadLogitsError
 from refimpl.engine.request import Request
 from refimpl.engine.runner import Logits
@@ -117,11 +117,11 @@ def verified(
 
     if draft.laws is not None:
         decide = judged(draft, draw_after, backend.host(array))
-    elif request.guide is None and draft.parents is None:
+    elif request.guide is None and (draft.parents is None or isinstance(backend, ChoosesAhead)):
         draws = [draw_after(node) for node in range(-1, len(draft))]
         at_once = chosen(backend, array, Task(draws=draws))
         decide = compared(draft, lambda node: sure(at_once[node + 1]))
-    else:  # draws beside the path are many, or dear
+    else:  # draws beside the path are many, or dear; a device waits longer than it draws
         decide = compared(draft, choose)
     outcome = walk(decide)
     outcome.sampled = [named(request, result) for result in outcome.sampled]
