@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from backends.cupy.nvrtc import version as nvrtc_version
 from backends.cupy.record import SCHEMA, hashes
 from bench.gpu_engine import engine
 from bench.gpu_models import MODELS, copies, model_times, random_tiles
+from bench.gpu_offload import offload_rows
 from bench.gpu_timing import eager_time_of, time_of
 from refimpl.kv.plan import Plan
 
@@ -253,6 +255,19 @@ def speculation() -> list[dict[str, Any]]:
     return rows
 
 
+def offload() -> list[dict[str, Any]]:
+    """`-ngl`; without Numba there is no CPU to share the work with."""
+    if find_spec("numba") is None:
+        say("offload", "Numba is not installed")
+        return []
+    rows = []
+    for row in offload_rows():
+        rows.append(row)
+        say(f"-ngl {row['gpu layers']}", row)
+        cupy.get_default_memory_pool().free_all_blocks()
+    return rows
+
+
 def machine() -> dict[str, Any]:
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     packages = {}
@@ -290,6 +305,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "models": models,
     "engine": engine_rows,
     "speculation": speculation,
+    "offload": offload,
 }
 
 

@@ -63,6 +63,25 @@ SWITCHES = (
         values={"MOST_FEW_HALF": 64},
     ),
     Switch(name="warps walk alone", measures=("prefill 2048",), values={"WALK_TOGETHER": False}),
+    Switch(
+        name="a thread prepares four columns",
+        measures=("prefill 2048",),
+        values={"PREPARE_EACH": 1},
+    ),
+    Switch(
+        name="four stages",
+        measures=("prefill 2048",),
+        acts=("q8",),
+        values={"HOPPER_STAGES": 4},
+    ),
+    Switch(
+        name="prompts' kernels begin late",
+        measures=("prefill 2048",),
+        lines=tuple(
+            (kernel, "    let_next_begin();\n    wait_for_previous();\n", "")
+            for kernel in ("linear_q8_hopper", "linear_half_hopper", "attend_together")
+        ),
+    ),
     Switch(name="as it is, again", measures=MEASURES),
 )
 

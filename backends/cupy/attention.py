@@ -248,7 +248,7 @@ class Attention:
         shared = 8 * 16 * (4 * s.dim + 80) + 512 * s.dim  # stages; what earlier splits came to
         self.launcher.run(
             kernel,
-            (n, s.kv_heads),
+            (s.kv_heads, n),
             256,
             out,
             q,

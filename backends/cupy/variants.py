@@ -9,12 +9,21 @@ from itertools import product
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, RINGED, SPLIT
+from backends.cupy.launch import (
+    ACTIVATIONS,
+    FEW_HALF,
+    FEW_Q8,
+    HALVES,
+    KINDS,
+    RINGED,
+    SPLIT,
+    hopper_stages,
+)
 from backends.cupy.row import ROOM, ROOM_SMALL, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
-QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
+QUANTISED = {n: code for n, code in FORMATS.items() if n not in ("F32", "F16", "BF16")}
 DIMS = (64, 128, 256)
 ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
 HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
@@ -43,9 +52,9 @@ def variants() -> Iterator[Variant]:
 
 
 def linear_variants() -> Iterator[Variant]:
-    for code in QUANTISED:
+    for name, code in QUANTISED.items():
         yield "linear_q8_wide", {"FORMAT": code}
-        yield "linear_q8_hopper", {"FORMAT": code}
+        yield "linear_q8_hopper", {"FORMAT": code, "STAGES": hopper_stages(name)[0]}
         for own in own_tokens():
             yield "linear_q8_one", {"FORMAT": code, **own}
         for _, rows, tokens, ahead in FEW_Q8:
