@@ -1,7 +1,7 @@
 """What each part of the CUDA backend is worth: models of random bits, with it and without.
 
     python -m bench.gpu_knobs models "8B Q8_0"      every switch that can matter to it, in turn
-    python -m bench.gpu_knobs products              one token's products, from rings and registers
+    python -m bench.gpu_knobs products              one token's products, and with larger rings
 
 A switch turns constants of `backends.cupy.launch`, or replaces lines of a kernel; then a backend is
 made anew, and what the switch can change is measured.  The first and the last row of a model are
@@ -26,8 +26,7 @@ from backends.cupy import launch
 
 MEASURES = ("decode 1", "decode 64", "prefill 2048")
 ONE = ("decode 1",)
-FILL = "    fill();\n"
-NORM_WAITS = "    load_columns(by, weight, blocks * 32);\n    wait_for_previous();\n"
+FILL, PREPARED = "    fill(ring);\n", "    Prepared prepared = PREPARED;\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +43,17 @@ class Switch:
 
 SWITCHES = (
     Switch(name="as it is", measures=MEASURES),
-    Switch(name="no rings", measures=MEASURES, acts=("q8",), values={"RINGED": ()}),
+    Switch(name="rings of 200 KiB", measures=ONE, values={"ROOM": 200 * 1024}),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
     Switch(
-        name="rings filled before the norm's wait",
+        name="rings filled after the wait",
         measures=ONE,
         acts=("q8",),
-        lines=(
-            ("linear_q8_ring", NORM_WAITS, FILL + NORM_WAITS),
-            ("linear_q8_ring", "blocks * 32);\n    fill();\n#endif", "blocks * 32);\n#endif"),
-        ),
+        lines=(("linear_q8_one", FILL, ""), ("linear_q8_one", PREPARED, FILL + PREPARED)),
     ),
-    Switch(name="rings of 200 KiB", measures=ONE, acts=("q8",), values={"ROOM": 200 * 1024}),
+    Switch(
+        name="one token by linear_half", measures=ONE, acts=("half",), values={"HALF_ONE": False}
+    ),
     Switch(
         name="batches by linear_half",
         measures=("decode 64",),

@@ -29,7 +29,7 @@ import click
 PYTEST = ("-m", "pytest", "--tb=short", "-W", "ignore", "-p", "no:cacheprovider")
 TESTS = "tests/device/test_"
 SOME = "(Q8_0 or Q4_0 or Q5_0 or IQ4_NL)"
-ROWS = (f"registers and {SOME}", f"registers and not {SOME}", "not registers")
+ROWS = (f"beside and {SOME}", f"beside and not {SOME}", "not beside")
 """Parts of one file, since compiling takes it long."""
 MODES = ("none-float32", "q8-float16", "half-bfloat16", "none-q8_0")
 MODELS = ("8B Q8_0", "8B Q4_K_M", "8B F16", "1B Q8_0")

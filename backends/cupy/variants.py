@@ -15,7 +15,6 @@ from backends.cupy.launch import (
     FEW_Q8,
     HALVES,
     KINDS,
-    RINGED,
     SPLIT,
     hopper_stages,
 )
@@ -55,15 +54,14 @@ def linear_variants() -> Iterator[Variant]:
     for name, code in QUANTISED.items():
         yield "linear_q8_wide", {"FORMAT": code}
         yield "linear_q8_hopper", {"FORMAT": code, "STAGES": hopper_stages(name)[0]}
-        for own in own_tokens():
-            yield "linear_q8_one", {"FORMAT": code, **own}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
-    for name in RINGED:
+    for name, code in QUANTISED.items():
         for own, stages in product(own_tokens(), stages_of_row(name)):
             pieces = {"PIECES": 4} if own else {}
-            yield "linear_q8_ring", {"FORMAT": FORMATS[name], **own, **pieces, "STAGES": stages}
+            yield "linear_q8_one", {"FORMAT": code, **own, **pieces, "STAGES": stages}
+        yield "linear_q8_one", {"FORMAT": code, "FAR": None, "STAGES": 1}
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
@@ -71,7 +69,10 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_half_hopper", {"HALF_TYPE": half}
         for cluster in (1, 8):
             yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
-    for mma in ("mma_f16", "mma_bf16"):
+    for name, mma in (("F16", "mma_f16"), ("BF16", "mma_bf16")):
+        for stages in stages_of_row(name):
+            half = {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}
+            yield "linear_half_one", half
         yield "linear_half_wide", {"MMA": mma}
         for _, rows, tokens, ahead in FEW_HALF:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
@@ -87,7 +88,7 @@ def own_tokens() -> Iterator[dict[str, Any]]:
 
 
 def stages_of_row(name: str) -> list[int]:
-    """Of linear_q8_ring's rings, for tokens of few columns and of many."""
+    """Of the rings for one token, for tokens of few columns and of many."""
     stages = set()
     for columns in (2048, 4096, 14336, 65536):
         w = Tiles(format=name, rows=16, columns=columns, planes=Planes(None))

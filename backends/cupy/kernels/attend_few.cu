@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     Queries mine;
     Sight sight;
 #ifdef ROPE
-    __shared__ float queries[8][DIM];
+    float(*queries)[DIM] = (float(*)[DIM])step_weights;  // whose turn is later
     __shared__ uint4 new_key[DIM / 8];
     wait_for_previous();
     const float* of_token = x + (long long)token * stride;
