@@ -41,8 +41,22 @@ class Switch:
     """(kernel, what its text says, what it shall say)"""
 
 
+AS_IT_IS = Switch(name="as it is", measures=MEASURES)
+ONE_RUN = Switch(
+    name="one run of columns, and other bits",
+    measures=("prefill 2048",),
+    lines=tuple(
+        (kernel, old, new)
+        for kernel in ("linear_q8_hopper", "linear_half_hopper")
+        for old, new in (
+            ("run = run_length(blocks)", "run = blocks"),
+            ("strand < STRANDS", "strand < 1"),
+        )
+    ),
+)
 SWITCHES = (
-    Switch(name="as it is", measures=MEASURES),
+    AS_IT_IS,
+    ONE_RUN,
     Switch(name="rings of 200 KiB", measures=ONE, values={"ROOM": 200 * 1024}),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
     Switch(

@@ -71,8 +71,7 @@ def linear_variants() -> Iterator[Variant]:
             yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
     for name, mma in (("F16", "mma_f16"), ("BF16", "mma_bf16")):
         for stages in stages_of_row(name):
-            half = {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}
-            yield "linear_half_one", half
+            yield "linear_half_one", {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}
         yield "linear_half_wide", {"MMA": mma}
         for _, rows, tokens, ahead in FEW_HALF:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
