@@ -41,8 +41,22 @@ class Switch:
     """(kernel, what its text says, what it shall say)"""
 
 
+AS_IT_IS = Switch(name="as it is", measures=MEASURES)
+ONE_RUN = Switch(
+    name="one run of columns, and other bits",
+    measures=("prefill 2048",),
+    lines=tuple(
+        (kernel, old, new)
+        for kernel in ("linear_q8_hopper", "linear_half_hopper")
+        for old, new in (
+            ("run = run_length(blocks)", "run = blocks"),
+            ("strand < STRANDS", "strand < 1"),
+        )
+    ),
+)
 SWITCHES = (
-    Switch(name="as it is", measures=MEASURES),
+    AS_IT_IS,
+    ONE_RUN,
     Switch(name="rings of 200 KiB", measures=ONE, values={"ROOM": 200 * 1024}),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
     Switch(
@@ -61,6 +75,25 @@ SWITCHES = (
         values={"MOST_FEW_HALF": 64},
     ),
     Switch(name="warps walk alone", measures=("prefill 2048",), values={"WALK_TOGETHER": False}),
+    Switch(
+        name="a thread prepares four columns",
+        measures=("prefill 2048",),
+        values={"PREPARE_EACH": 1},
+    ),
+    Switch(
+        name="four stages",
+        measures=("prefill 2048",),
+        acts=("q8",),
+        values={"HOPPER_STAGES": 4},
+    ),
+    Switch(
+        name="prompts' kernels begin late",
+        measures=("prefill 2048",),
+        lines=tuple(
+            (kernel, "    let_next_begin();\n    wait_for_previous();\n", "")
+            for kernel in ("linear_q8_hopper", "linear_half_hopper", "attend_together")
+        ),
+    ),
     Switch(name="as it is, again", measures=MEASURES),
 )
 

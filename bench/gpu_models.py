@@ -117,43 +117,13 @@ def format_of(mixture: str, name: str, layer: int, n_layers: int) -> str:
     return "Q6_K" if name == "output" or (more and name in ("attn_v", "ffn_down")) else "Q4_K"
 
 
-def random_model(size: str, mixture: str) -> tuple[DeviceModel, float]:
-    """The model, and the bytes of its file's matrices."""
+def config_of(size: str) -> Config:
     numbers: dict[str, Any] = SIZES[size]
-    dim, ffn, d, layers = (
-        numbers["dim"],
-        numbers["ffn_dim"],
-        numbers["head_dim"],
-        numbers["n_layers"],
-    )
-    heads, kv, vocab, total = numbers["n_heads"] * d, numbers["n_kv_heads"] * d, 32000, 0.0
-
-    def matrix(name: str, rows: int, columns: int, layer: int = 0) -> Tiles:
-        nonlocal total
-        made = random_tiles(format_of(mixture, name, layer, layers), rows, columns)
-        total += made.file_bytes
-        return made
-
-    ones = cupy.ones(dim, np.float32)
-    shapes = {
-        "attn_q": (heads, dim),
-        "attn_k": (kv, dim),
-        "attn_v": (kv, dim),
-        "attn_output": (dim, heads),
-        "ffn_gate": (ffn, dim),
-        "ffn_up": (ffn, dim),
-        "ffn_down": (dim, ffn),
-    }
-    made: list[dict[str, Any]] = []
-    for i in range(layers):
-        layer: dict[str, Any] = {f"{n}.weight": matrix(n, *shape, i) for n, shape in shapes.items()}
-        made.append(layer | {"attn_norm.weight": ones, "ffn_norm.weight": ones})
-    top = {"token_embd.weight": matrix("token_embd", vocab, dim), "output_norm.weight": ones}
-    top["output.weight"] = matrix("output", vocab, dim)
+    layers, d = numbers["n_layers"], numbers["head_dim"]
     rope = Rope(base=500000.0, rotary_dim=d, layout="interleaved")
-    config = Config(
+    return Config(
         architecture="llama",
-        vocab_size=vocab,
+        vocab_size=32000,
         context_length=8192,
         norm="rms",
         norm_eps=1e-5,
@@ -168,6 +138,40 @@ def random_model(size: str, mixture: str) -> tuple[DeviceModel, float]:
         ropes=(rope,) * layers,
         **numbers,
     )
+
+
+def matrix_shapes(c: Config) -> dict[str, tuple[int, int]]:
+    """Of a layer: rows and columns."""
+    heads, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+    return {
+        "attn_q": (heads, c.dim),
+        "attn_k": (kv, c.dim),
+        "attn_v": (kv, c.dim),
+        "attn_output": (c.dim, heads),
+        "ffn_gate": (c.ffn_dim, c.dim),
+        "ffn_up": (c.ffn_dim, c.dim),
+        "ffn_down": (c.dim, c.ffn_dim),
+    }
+
+
+def random_model(size: str, mixture: str) -> tuple[DeviceModel, float]:
+    """The model, and the bytes of its file's matrices."""
+    config, total = config_of(size), 0.0
+
+    def matrix(name: str, rows: int, columns: int, layer: int = 0) -> Tiles:
+        nonlocal total
+        made = random_tiles(format_of(mixture, name, layer, config.n_layers), rows, columns)
+        total += made.file_bytes
+        return made
+
+    ones, shapes = cupy.ones(config.dim, np.float32), matrix_shapes(config)
+    made: list[dict[str, Any]] = []
+    for i in range(config.n_layers):
+        layer: dict[str, Any] = {f"{n}.weight": matrix(n, *shape, i) for n, shape in shapes.items()}
+        made.append(layer | {"attn_norm.weight": ones, "ffn_norm.weight": ones})
+    words = config.vocab_size, config.dim
+    top = {"token_embd.weight": matrix("token_embd", *words), "output_norm.weight": ones}
+    top["output.weight"] = matrix("output", *words)
     fused = tuple(fuse_layer(layer) for layer in made)
     head = Linear(parts=(top["output.weight"],), biases=(None,))
     model = DeviceModel(config=config, top=top, layers=tuple(made), head=head, fused=fused)
@@ -209,7 +213,7 @@ def decode_time(backend: Any, model: DeviceModel, n: int) -> float:
         seq_starts=np.arange(n + 1, dtype=np.int32),
         rows=np.arange(n, dtype=np.int32),
     )
-    graph.put(plan, plan.tokens)
+    graph.put(plan)
     for _ in range(2):  # launched, then captured
         graph.replay()
     stream = cupy.cuda.Stream()

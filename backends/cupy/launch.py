@@ -45,6 +45,13 @@ RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # four warps that copy, eight that work
+HOPPER_ROOM = 226 * 1024  # bytes of shared memory that a block of Hopper's can ask for
+HOPPER_STAGES = 6
+"""Most stages of linear_q8_hopper.cu.  Warps that are ahead write their results while others still
+multiply: with more stages they may be further ahead."""
+PREPARE_EACH = 4
+"""Times four columns that a thread of prepare.cu takes, one after the other, where tokens are many
+and there is work for everyone: what a thread must find out first takes as long as four columns."""
 BATCH_STAGE = 2 * (WIDE + MOST_FEW) * 64  # bytes, of linear_half_batch.cu
 
 
@@ -104,11 +111,7 @@ class Launcher:
         shared: int = 0,
         side_by_side: bool = False,
     ) -> None:
-        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_one.cu wants it.
-
-        To divide it anew, between shared memory and cache, a multiprocessor must be empty: kernels
-        that are to begin early have to agree.
-        """
+        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_one.cu wants it."""
         if side_by_side:
             function.kernel.preferred_shared_memory_carveout = 100
         if shared:
@@ -119,6 +122,15 @@ class Launcher:
             launch_early(function.kernel.kernel.ptr, grid, threads, shared, stream, values)
         else:
             function.kernel(grid, (threads,), values, shared_mem=shared)
+
+    def beside_rings(self, tokens: int) -> dict[str, None]:
+        """What defines a kernel that runs between those of one token; nothing in a batch.
+
+        To divide a multiprocessor's memory anew, between shared memory and cache, it must be empty:
+        kernels that are to begin early have to agree.  CUDA keeps this for a kernel, wherever it is
+        launched, and one that a batch needs wants a cache: so it is compiled twice.
+        """
+        return {"BESIDE_RINGS": None} if tokens == 1 else {}
 
     @property
     def early_keys(self) -> bool:
@@ -166,10 +178,11 @@ class Launcher:
             plain = into.packed
         quarter = columns // 4
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
-        of_block = threads * unit(into.kind)
+        of_block = threads * unit(into.kind) * (PREPARE_EACH if into.tokens > MOST_FEW else 1)
         grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
+        beside = self.beside_rings(into.tokens) if into.kind != "F32" else {}
         self.run(
-            self.kernels("prepare", **defines),
+            self.kernels("prepare", **defines, **beside),
             grid,
             threads,
             x,
@@ -181,7 +194,7 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
-            side_by_side=into.tokens == 1 and into.kind != "F32",
+            side_by_side=bool(beside),
         )
 
     def linear_row(
@@ -239,12 +252,10 @@ class Launcher:
     ) -> None:
         args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
         if for_hopper(x.kind, x.tokens, w.blocks):
-            tile, once = TILE_BYTES[w.format]
-            of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
-            stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
-            kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format])
+            stages, shared = hopper_stages(w.format)
+            kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format], STAGES=stages)
             grid = hopper_grid(x.tokens, WIDE, w.rows)
-            self.run(kernel, grid, HOPPER_THREADS, *args, shared=4 * stage)
+            self.run(kernel, grid, HOPPER_THREADS, *args, shared=shared)
             return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
@@ -320,6 +331,19 @@ class Launcher:
 def hopper_grid(tokens: int, per_block: int, rows: int) -> tuple[int, ...]:
     """One block on each multiprocessor, which walks over pieces of the result."""
     return (min(-(-tokens // per_block) * -(-rows // WIDE), multiprocessors()),)
+
+
+def hopper_stages(format: str) -> tuple[int, int]:
+    """Stages of linear_q8_hopper.cu, and the bytes of all: as many as a multiprocessor holds.
+
+    >>> hopper_stages("Q8_0"), hopper_stages("PARTS_MIN")
+    ((6, 215040), (4, 188416))
+    """
+    tile, once = TILE_BYTES[format]
+    of_x = WIDE * (36 + 8 * (format in ("Q4_K", "Q5_K", "PARTS_MIN")))
+    stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
+    stages = min(HOPPER_STAGES, HOPPER_ROOM // stage)
+    return stages, stages * stage
 
 
 def padded_tokens(tokens: int) -> int:

@@ -8,13 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
+from backends.cupy.launch import (
+    ACTIVATIONS,
+    FEW_HALF,
+    FEW_Q8,
+    HALVES,
+    KINDS,
+    SPLIT,
+    hopper_stages,
+)
 from backends.cupy.row import ROOM, ROOM_SMALL, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
-QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
+QUANTISED = {n: code for n, code in FORMATS.items() if n not in ("F32", "F16", "BF16")}
 DIMS = (64, 128, 256)
+ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
 HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
 
 
@@ -36,20 +45,18 @@ def variants() -> Iterator[Variant]:
     )
     yield "normalise", {}
     yield "normalise", {"LAYER": None}
-    yield from ((name, {}) for name in ("angles", "copy_blocks", "argmax", "advance"))
+    yield from ((name, {}) for name in ALONE)
     yield from ((f"sample_{name}", {}) for name in ("allow", "weigh", "front", "pick"))
 
 
 def linear_variants() -> Iterator[Variant]:
-    for code in QUANTISED:
+    for name, code in QUANTISED.items():
         yield "linear_q8_wide", {"FORMAT": code}
-        yield "linear_q8_hopper", {"FORMAT": code}
+        yield "linear_q8_hopper", {"FORMAT": code, "STAGES": hopper_stages(name)[0]}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
-    for name, code in FORMATS.items():
-        if code not in QUANTISED:
-            continue
+    for name, code in QUANTISED.items():
         *others, most = stages_of_row(name)
         for own in own_tokens():
             pieces = {"PIECES": 4} if own else {}

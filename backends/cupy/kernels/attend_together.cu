@@ -14,7 +14,9 @@
 // since then what shared memory gives is an operand as it is, and so is what the first product
 // gives to the second.  An element is the sum of the same products, whichever of them is the row.
 //
-// Grid: (work, kv heads); `work` says whose a block's columns are: (sequence, first column).
+// Grid: (kv heads, work); `work` says whose a block's columns are: (sequence, first column).  It
+// begins with the longest walks: blocks start in the order of their numbers, heads first, so the
+// longest of all heads start before any shorter one, and all end at about the same time.
 
 #define LOAD_KV __ldg  // of attend.cuh; nothing here asks
 #define TILES 2
@@ -121,20 +123,21 @@ __device__ __forceinline__ void add_step(Found& sum, const Asked& q, const u8* s
 }
 
 extern "C" __global__ void __launch_bounds__(WARPS* WARP, 1)
-    attend_together(float* __restrict__ out, const float* __restrict__ q,
-                    const u16* __restrict__ keys, const u16* __restrict__ values,
+    attend_together(float* __restrict__ out, const float* q, const u16* keys, const u16* values,
                     const int* __restrict__ tables, const int* __restrict__ context_lens,
                     const int* __restrict__ seq_starts, const int2* __restrict__ work,
                     const float* __restrict__ sinks, int table_width, int table_block,
                     int block_size, int group, int window, float scale, float soft_cap) {
     extern __shared__ __align__(128) u8 stages[];
+    let_next_begin();
+    wait_for_previous();
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
-    int sequence = work[blockIdx.x].x, all_first = work[blockIdx.x].y, head = blockIdx.y;
+    int sequence = work[blockIdx.y].x, all_first = work[blockIdx.y].y, head = blockIdx.x;
     int start = seq_starts[sequence], columns = (seq_starts[sequence + 1] - start) * group;
     int before = context_lens[sequence] - (seq_starts[sequence + 1] - start);  // tokens of the past
-    int heads = gridDim.y * group;
+    int heads = gridDim.x * group;
     Paged kv = {keys,        values,     tables + (long long)sequence * table_width,
-                table_block, block_size, (int)gridDim.y,
+                table_block, block_size, (int)gridDim.x,
                 head};
     auto first_key = [&](int column) {
         return window > 0 ? max(0, before + column / group - window + 1) : 0;

@@ -40,6 +40,8 @@ extern "C" __global__ void __launch_bounds__(384, 1)
         for (int i = 0; i < STAGES; i++)
             make_barrier(full + 8 * i, 4), make_barrier(empty + 8 * i, 8);
     barriers_made();
+    let_next_begin();
+    wait_for_previous();
 
     if (warp < 4) {  // each brings two row tiles, and the first ones a block of tokens
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");

@@ -10,7 +10,6 @@
 // one after the other, with a sum for the strand and one for the total.
 
 #define STRANDS 8
-#define STAGES 4
 #define ROW_TILES 4
 #define TOKEN_TILES 4
 #define ONE_TOKEN 0
@@ -50,10 +49,12 @@ extern "C" __global__ void __launch_bounds__(384, 1)
         for (int i = 0; i < STAGES; i++)
             make_barrier(full + 8 * i, 4), make_barrier(empty + 8 * i, 8);
     barriers_made();
+    let_next_begin();
+    wait_for_previous();
 
     int slot = 0, parity = 0;  // of the stage
     if (warp < 4) {  // each brings two row tiles, a lane a plane, and a block's x
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
         for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
             int row_tile = warp * 2 + lane / 4;
             long long tile = min(piece / across * 8 + row_tile, row_tiles - 1);
@@ -84,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
         }
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     int first_tile = (warp - 4) / 4 * ROW_TILES, first_token = warp % 4 * 32;  // within the piece
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
