@@ -11,15 +11,17 @@ measured here: docs/cuda.md sets them beside these.
 
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -30,9 +32,19 @@ from backends.cupy import make_backend
 from backends.cupy.attention import Attention, Batch, Shape, put_plan, walk_work
 from backends.cupy.nvrtc import version as nvrtc_version
 from backends.cupy.record import SCHEMA, hashes
-from bench.gpu_models import MODELS, copies, model_times, random_tiles
+from bench.gpu_engine import engine
+from bench.gpu_knobs import AS_IT_IS, ONE_RUN, turned
+from bench.gpu_models import (
+    MODELS,
+    copies,
+    model_times,
+    prefill_time,
+    random_model,
+    random_tiles,
+)
 from bench.gpu_offload import offload_rows
 from bench.gpu_timing import eager_time_of, time_of
+from bench.gpu_trial import side_by_side, tests
 from refimpl.kv.plan import Plan
 
 MODES = (("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0"))
@@ -44,6 +56,7 @@ GEMV = (
 )
 SHAPES = ((4096, 14336), (14336, 4096), (4096, 4096))
 DECODE = ((64, 4096), (1, 32768), (256, 1024), (1, 256), (1, 1024))
+SPECULATE = ("bench", "speculative", "--backend", "cupy", "-k", "7", "-n", "96")
 READ = r"""extern "C" __global__ void read(const uint4* a, unsigned* out) {
   long long i = (long long)blockIdx.x * 2048 + threadIdx.x; uint4 v[8]; unsigned s = 0;
   for (int j = 0; j < 8; j++) v[j] = __ldcs(a + i + j * 256);
@@ -75,6 +88,13 @@ def conformance(examples: int = 25) -> list[dict[str, Any]]:
             failed or f"{len(result['rows'])} checks, worst {worst:.2f} of a bound",
         )
     return results
+
+
+def device_tests() -> list[dict[str, Any]]:
+    """tests/device, apart from conformance, in processes side by side."""
+    with TemporaryDirectory() as folder:
+        done = side_by_side(tests(), Path(folder), seconds=200)
+    return [{"tests": one.name, "green": one.green, "says": one.says} for one in done]
 
 
 def greedy() -> list[dict[str, Any]]:
@@ -115,6 +135,22 @@ def continue_greedily(backend: Any, model: Any, prompt: list[int], most: int) ->
         done = len(tokens)
         tokens.append(int(logits[0].argmax()))
     return tokens[len(prompt) :]
+
+
+def order() -> list[dict[str, Any]]:
+    """What it costs a prompt that a row is added up in eight runs, and not in one."""
+    rows = []
+    for name in ("8B Q8_0", "8B F16"):
+        size, mixture, act = MODELS[name]
+        model, _ = random_model(size, mixture)
+        speeds = []
+        for switch in (AS_IT_IS, ONE_RUN):
+            with turned(switch):
+                backend = make_backend(act=act, cache="float16")
+                speeds.append(2048 / prefill_time(backend, model, 2048))
+        rows.append({"model": name, "eight runs: tokens/s": speeds[0], "one": speeds[1]})
+        say(f"a prompt of 2048, {name}", rows[-1])
+    return rows
 
 
 def ceilings() -> dict[str, float]:
@@ -234,6 +270,24 @@ def models() -> list[dict[str, Any]]:
     return rows
 
 
+def engine_rows() -> list[dict[str, Any]]:
+    rows = engine()
+    for row in rows:
+        say(f"engine, {row['model']}, {row['sequences']} sequences", row)
+    return rows
+
+
+def speculation() -> list[dict[str, Any]]:
+    """As a user would measure it."""
+    command = [sys.executable, "cli.py", *SPECULATE, "--json"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    kept = ("way", "tokens_per_step", "tokens_per_second", "speed_up", "is_same_text")
+    rows = [{name: row[name] for name in kept} for row in json.loads(out)["rows"]]
+    for row in rows:
+        say("speculation", row)
+    return rows
+
+
 def offload() -> list[dict[str, Any]]:
     """`-ngl`; without Numba there is no CPU to share the work with."""
     if find_spec("numba") is None:
@@ -276,14 +330,21 @@ def say(what: str, found: Any) -> None:
 
 
 PARTS: dict[str, Callable[[], Any]] = {
+    "tests": device_tests,
     "conformance": conformance,
     "greedy": greedy,
     "ceilings": ceilings,
     "linear": linear,
     "attention": attention,
     "models": models,
+    "order": order,
+    "engine": engine_rows,
+    "speculation": speculation,
     "offload": offload,
 }
+
+
+CHECKS = ("tests", "conformance")
 
 
 def profile() -> None:
@@ -315,18 +376,21 @@ def main(record: Path | None, only: tuple[str, ...], profiling: bool) -> None:
         profile()
         return
     chosen = only or tuple(PARTS)
-    found = {name: PARTS[name]() for name in PARTS if name in chosen}
-    found["cases"] = found.pop("greedy", [])
-    if record:
-        document = {
-            "schema": SCHEMA,
-            "date": date.today().isoformat(),
-            **machine(),
-            "kernels": hashes(),
-            **rounded(found),
-        }
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(document, indent=1) + "\n")
+    found: dict[str, Any] = {"cases": []}
+    with ThreadPoolExecutor() as pool:  # what is right may be found out side by side
+        checks = {name: pool.submit(PARTS[name]) for name in CHECKS if name in chosen}
+        found |= {name: check.result() for name, check in checks.items()}
+    for name in PARTS:
+        if name in chosen and name not in checks:
+            found["cases" if name == "greedy" else name] = PARTS[name]()
+            if record:  # so that a run that is cut off leaves what it has
+                write(record, found)
+
+
+def write(record: Path, found: dict[str, Any]) -> None:
+    head = {"schema": SCHEMA, "date": date.today().isoformat(), **machine(), "kernels": hashes()}
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({**head, **rounded(found)}, indent=1) + "\n")
 
 
 def rounded(x: Any) -> Any:

@@ -1,7 +1,7 @@
 """What each part of the CUDA backend is worth: models of random bits, with it and without.
 
     python -m bench.gpu_knobs models "8B Q8_0"      every switch that can matter to it, in turn
-    python -m bench.gpu_knobs products              one token's products, from rings and registers
+    python -m bench.gpu_knobs products              one token's products, and with larger rings
 
 A switch turns constants of `backends.cupy.launch`, or replaces lines of a kernel; then a backend is
 made anew, and what the switch can change is measured.  The first and the last row of a model are
@@ -26,8 +26,7 @@ from backends.cupy import launch
 
 MEASURES = ("decode 1", "decode 64", "prefill 2048")
 ONE = ("decode 1",)
-FILL = "    fill();\n"
-NORM_WAITS = "    load_columns(by, weight, blocks * 32);\n    wait_for_previous();\n"
+HALF_OF_THEM = "#define EARLY_STAGES ((STAGES + 1) / 2)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +41,33 @@ class Switch:
     """(kernel, what its text says, what it shall say)"""
 
 
+AS_IT_IS = Switch(name="as it is", measures=MEASURES)
+ONE_RUN = Switch(
+    name="one run of columns, and other bits",
+    measures=("prefill 2048",),
+    lines=tuple(
+        (kernel, old, new)
+        for kernel in ("linear_q8_hopper", "linear_half_hopper")
+        for old, new in (
+            ("run = run_length(blocks)", "run = blocks"),
+            ("strand < STRANDS", "strand < 1"),
+        )
+    ),
+)
 SWITCHES = (
-    Switch(name="as it is", measures=MEASURES),
-    Switch(name="no rings", measures=MEASURES, acts=("q8",), values={"RINGED": ()}),
+    AS_IT_IS,
+    ONE_RUN,
+    Switch(name="rings of 200 KiB", measures=ONE, values={"ROOM": 200 * 1024}),
     Switch(name="late keys", measures=ONE, values={"EARLY_KEYS": False}),
     Switch(
-        name="rings filled before the norm's wait",
+        name="rings filled before a norm's wait",
         measures=ONE,
         acts=("q8",),
-        lines=(
-            ("linear_q8_ring", NORM_WAITS, FILL + NORM_WAITS),
-            ("linear_q8_ring", "blocks * 32);\n    fill();\n#endif", "blocks * 32);\n#endif"),
-        ),
+        lines=(("linear_q8_one", HALF_OF_THEM, "#define EARLY_STAGES STAGES"),),
     ),
-    Switch(name="rings of 200 KiB", measures=ONE, acts=("q8",), values={"ROOM": 200 * 1024}),
+    Switch(
+        name="one token by linear_half", measures=ONE, acts=("half",), values={"HALF_ONE": False}
+    ),
     Switch(
         name="batches by linear_half",
         measures=("decode 64",),

@@ -213,7 +213,7 @@ def decode_time(backend: Any, model: DeviceModel, n: int) -> float:
         seq_starts=np.arange(n + 1, dtype=np.int32),
         rows=np.arange(n, dtype=np.int32),
     )
-    graph.put(plan, plan.tokens)
+    graph.put(plan)
     for _ in range(2):  # launched, then captured
         graph.replay()
     stream = cupy.cuda.Stream()

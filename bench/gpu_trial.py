@@ -29,7 +29,7 @@ import click
 PYTEST = ("-m", "pytest", "--tb=short", "-W", "ignore", "-p", "no:cacheprovider")
 TESTS = "tests/device/test_"
 SOME = "(Q8_0 or Q4_0 or Q5_0 or IQ4_NL)"
-ROWS = (f"registers and {SOME}", f"registers and not {SOME}", "not registers")
+ROWS = (f"beside and {SOME}", f"beside and not {SOME}", "not beside")
 """Parts of one file, since compiling takes it long."""
 MODES = ("none-float32", "q8-float16", "half-bfloat16", "none-q8_0")
 MODELS = ("8B Q8_0", "8B Q4_K_M", "8B F16", "1B Q8_0")
@@ -63,6 +63,7 @@ def tests() -> list[Job]:
         ),
         Job(name="prompts", args=(*PYTEST, f"{TESTS}prompts.py"), seconds=80),
         Job(name="walks", args=(*PYTEST, f"{TESTS}walks.py"), seconds=80),
+        Job(name="ahead", args=(*PYTEST, f"{TESTS}ahead.py"), seconds=80),
         Job(name="sampling", args=(*PYTEST, f"{TESTS}sampling.py"), seconds=80),
         Job(
             name="others",
@@ -72,10 +73,15 @@ def tests() -> list[Job]:
     ]
     if find_spec("numba"):
         jobs.append(Job(name="offload", args=(*PYTEST, f"{TESTS}offload.py"), seconds=100))
-    for mode in MODES:
-        node = f"{TESTS}cupy.py::test_conformance[{mode}]"
-        jobs.append(Job(name=f"conformance-{mode}", args=(*PYTEST, node), seconds=100))
     return jobs
+
+
+def conformance() -> list[Job]:
+    nodes = {mode: f"{TESTS}cupy.py::test_conformance[{mode}]" for mode in MODES}
+    return [
+        Job(name=f"conformance-{mode}", args=(*PYTEST, node), seconds=100)
+        for mode, node in nodes.items()
+    ]
 
 
 def run(job: Job, folder: Path, seconds: float) -> Done:
@@ -120,13 +126,13 @@ def say(done: Done, folder: Path) -> None:
     sys.stdout.flush()
 
 
-def side_by_side(jobs: Sequence[Job], folder: Path, seconds: float) -> bool:
+def side_by_side(jobs: Sequence[Job], folder: Path, seconds: float) -> list[Done]:
     with ThreadPoolExecutor(len(jobs)) as pool:
         results = []
         for done in pool.map(lambda job: run(job, folder, seconds), jobs):
             say(done, folder)
-            results.append(done.green)
-    return all(results)
+            results.append(done)
+    return results
 
 
 def timings(times: Path) -> list[Job]:
@@ -185,7 +191,7 @@ def main(folder: Path, seconds: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     times = folder / "times.jsonl"
     times.touch()
-    green = side_by_side(tests(), folder, left())
+    green = all(done.green for done in side_by_side([*tests(), *conformance()], folder, left()))
     for job in timings(times):
         done = run(job, folder, left())
         green &= done.green

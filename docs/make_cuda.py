@@ -12,7 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DEVICES, PAGE = HERE.parent / "golden" / "devices", HERE / "cuda.md"
-RECORD, LATER = DEVICES / "h200.json", DEVICES / "h200-tokens.json"
+RECORD = DEVICES / "h200.json"
 
 FLASHINFER = {(64, 4096): 269.6, (1, 32768): 60.8, (256, 1024): 284.5}
 """Microseconds of FlashInfer 0.5.3 for so many sequences of such a context."""
@@ -107,9 +107,9 @@ def speculation(record: dict[str, Any]) -> str:
             f"{one['tokens_per_step']:.2f}",
             f"{one['tokens_per_second']:.0f}",
             f"{one['speed_up']:.2f}",
-            "yes" if one["same_text"] else "no",
+            "yes" if one["is_same_text"] else "no",
         ]
-        for one in json.loads(LATER.read_text())["speculation"]
+        for one in record["speculation"]
     ]
     what = "`refimpl bench speculative --backend cupy -k 7 -n 96`"
     return table([what, "tokens a step", "tokens/s", "speed-up", "the plain text"], rows)
@@ -141,9 +141,23 @@ def offload(record: dict[str, Any]) -> str:
     return table([what, "one sequence", "prompt of 512"], found)
 
 
+def engine(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{one['model']}, {one['sequences']}",
+            *(f"{one[loop]:.0f}" for loop in ("steps", "waiting", "not waiting")),
+            f"{100 * one['not waiting'] / one['steps']:.0f} %",
+        ]
+        for one in record["engine"]
+    ]
+    what = "tokens/s at temperature 0.7, requests at once"
+    loops = ["steps alone", "a loop that waits", "the engine's", "of the steps alone"]
+    return table([what, *loops], rows)
+
+
 def page(record: dict[str, Any]) -> str:
     text = PAGE.read_text()
-    for make in (conformance, attention, products, models, speculation, offload):
+    for make in (conformance, engine, attention, products, models, speculation, offload):
         begin = f"<!-- {make.__name__} -->\n"
         before, found, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")

@@ -227,8 +227,7 @@ falls back to first come, first served, as SGLang's does.
 
 Beam search and speculation stand on this engine ([speculation.md](speculation.md)). There is one
 kind of attention layer a cache: windows are honoured by attention, but their blocks are not freed
-early (vLLM's hybrid cache). Swapping moves all of a request's blocks, shared ones too. The
-overlapped loop draws on the host; the contract lets a backend keep the drawn tokens on the device.
+early (vLLM's hybrid cache). Swapping moves all of a request's blocks, shared ones too.
 """
 
 PLOTS = {"waste": "waste", "hits": "hits", "traces": "traces"}

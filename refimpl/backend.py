@@ -20,7 +20,8 @@ they have returned.  That is what lets the engine free a block at once and hand 
 while a step that reads it is still running, and schedule a step on top of one in flight.
 
 `drawn` are the tokens that the step before chose, one for each of its draws; a plan's negative
-tokens refer to them.
+tokens refer to them.  A backend whose `forward` returns before it has finished can also begin to
+choose and return (`ChoosesAhead`): then the next step follows on tokens that nobody has read.
 
 A model may be a part of one (`refimpl.model.parts`), so that its layers can lie on two backends
 (`refimpl.offload`): `forward` then takes the residual stream `x` from the part before, and returns
@@ -97,7 +98,7 @@ class Backend(Protocol):
         model: Any,
         plan: Plan,
         cache: Any,
-        drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
+        drawn: Any = NONE_DRAWN,
         tap: Tap = untapped,
         x: Any = None,
     ) -> Any:
@@ -124,6 +125,31 @@ class Backend(Protocol):
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         """How far `ops.op(*args)` may lie from `reference.op(*args)`, component by component."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """Tokens that are being chosen."""
+
+    tokens: Any
+    """What `forward` takes as `drawn`: the backend's own, perhaps not computed yet."""
+    misled: bool
+    """After `results`: is one of the tokens it returned not the one in `tokens`?
+
+    (The device could not tell, and the definition chose.)  What was computed from `tokens` is to be
+    computed again.  A draw that has no token does not count.
+    """
+
+    def results(self) -> list[Sampled | RefimplError]:
+        """What `choose` returns, once it is there."""
+
+
+@runtime_checkable
+class ChoosesAhead(Protocol):
+    """A backend that need not wait for the tokens it chooses."""
+
+    def begin_choosing(self, logits: Any, draws: Sequence[Draw]) -> Choosing | None:
+        """Begin what `choose` does, or None where a draw is not for the device."""
 
 
 class Composed:

@@ -177,8 +177,9 @@ class Attention:
             one = b.splits == 1
             asked = {"ONE_SPLIT": one, "ROPE": rope, "EARLY": rope and self.launcher.early_keys}
             defines = tensor_cores | {name: None for name, is_so in asked.items() if is_so}
+            beside = self.launcher.beside_rings(b.tokens)
             self.launcher.run(
-                self.launcher.kernels("attend_few", **defines),
+                self.launcher.kernels("attend_few", **defines, **beside),
                 (b.splits, s.kv_heads, b.sequences),
                 256,
                 out if one else self.parts,
@@ -200,7 +201,7 @@ class Attention:
                 cap,
                 *(rope or ()),
                 shared=SPLIT * (2 * s.dim + 16),
-                side_by_side=True,
+                side_by_side=bool(beside),
             )
             if not one:
                 self.combine(out, sinks, window)

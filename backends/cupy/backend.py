@@ -32,7 +32,7 @@ from backends.cupy.cache import CACHES, DeviceCache, new_cache
 from backends.cupy.graph import Argmax, DecodeGraph, Graphs
 from backends.cupy.launch import Launcher
 from backends.cupy.ops import Operations, float32
-from backends.cupy.sampling import choose
+from backends.cupy.sampling import Begun, choose, on_device
 from backends.cupy.step import Buffers, FusedLayer, Linear, Step, fits, fuse_layer, roomy
 from backends.cupy.tiles import Planes, Stack, Tiles, pack
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
@@ -195,13 +195,13 @@ class CudaBackend(Composed):
         model: Any,
         plan: Plan,
         cache: DeviceCache,
-        drawn: Int32[ndarray, " draws"] = NONE_DRAWN,
+        drawn: Any = NONE_DRAWN,
         tap: Tap = untapped,
         x: Any = None,
     ) -> Any:
-        tokens = known_tokens(plan.tokens, drawn)
-        if model.fused is not None and tap is untapped and len(tokens) and len(plan.rows):
-            return self.forward_fused(model, plan, cache, tokens, x)
+        if model.fused is not None and tap is untapped and len(plan.tokens) and len(plan.rows):
+            return self.forward_fused(model, plan, cache, drawn, x)
+        tokens = known_tokens(plan.tokens, self.host(drawn))
         attend, ops = self.attend(cache, plan, model.config), self.ops
         return forward(model, tokens, plan.positions, attend, rows=plan.rows, ops=ops, tap=tap, x=x)
 
@@ -210,26 +210,37 @@ class CudaBackend(Composed):
         model: DeviceModel,
         plan: Plan,
         cache: DeviceCache,
-        tokens: Int32[ndarray, " tokens"],
+        drawn: Any,
         x: Any,
     ) -> Any:
         """A graph where there is one for so many tokens, or the same launches one by one."""
-        shape = self.shape(model.config, cache)
+        shape, n_tokens = self.shape(model.config, cache), len(plan.tokens)
         if (all_rows(plan) or model.head is not None) and (graph := self.graph(model, plan, cache)):
-            graph.put(plan, tokens, x)
+            graph.put(plan, x)
+            self.fill_in(graph.ids[:n_tokens], drawn)
             graph.replay()
-            out = graph.logits[: len(tokens)]
+            out = graph.logits[:n_tokens]
             return out.copy() if all_rows(plan) else out[cupy.asarray(plan.rows)]
         batch = put_plan(plan)
         work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
         buffers = Buffers(
-            config=model.config, tokens=len(tokens), rows=len(plan.rows), launcher=self.launcher
+            config=model.config, tokens=n_tokens, rows=len(plan.rows), launcher=self.launcher
         )
         step = Step(self.ops, model, buffers)
         step.begin()
         step.enter(x)
         attention = Attention(self.launcher, shape, batch, work)
-        return step.run(cupy.asarray(tokens), batch, cache, attention, cupy.asarray(plan.rows))
+        ids = cupy.asarray(plan.tokens)
+        self.fill_in(ids, drawn)
+        return step.run(ids, batch, cache, attention, cupy.asarray(plan.rows))
+
+    def fill_in(self, ids: Any, drawn: Any) -> None:
+        """`known_tokens`, in place; what was drawn may be on the device, read by nobody."""
+        if not len(drawn):
+            return
+        drawn = cupy.asarray(drawn)
+        kernel, n = self.launcher.kernels("known_tokens"), len(ids)
+        self.launcher.run(kernel, (-(-n // 64),), 64, ids, drawn, n, drawn.strides[0] // 4)
 
     def graph(
         self, model: DeviceModel, plan: Plan, cache: DeviceCache, n_steps: int = 1
@@ -263,7 +274,7 @@ class CudaBackend(Composed):
             plan = plan.after(np.zeros(sequences, np.int32))  # the token is on the device
             graph = self.graph(model, plan, cache, n - 1)
             assert graph is not None  # one token of each of so many sequences
-            graph.put(plan, plan.tokens)
+            graph.put(plan)
             graph.ids[:sequences] = chosen[0]
             for i in range(1, n):
                 graph.replay()
@@ -275,6 +286,12 @@ class CudaBackend(Composed):
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         """On the device, where its arithmetic decides; else by the definition, row by row."""
         return choose(self.launcher, logits, draws)
+
+    def begin_choosing(self, logits: Any, draws: Sequence[Draw]) -> Begun | None:
+        """The same; the step after it can follow before the host has read a token."""
+        if not all(on_device(draw, logits.shape[1]) for draw in draws):
+            return None
+        return Begun(self.launcher, logits, draws)
 
     def bound(self, op: str, *args: Any, **options: Any) -> Float64[ndarray, "..."]:
         return bound(self.act, self.format, op, *args, **options)

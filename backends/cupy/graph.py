@@ -18,8 +18,6 @@ from weakref import WeakKeyDictionary
 
 import cupy
 import numpy as np
-from jaxtyping import Int32
-from numpy import ndarray
 
 from backends.cupy.attention import Attention, Batch, Shape
 from backends.cupy.buckets import bucket, next_power, one_each
@@ -86,14 +84,14 @@ class DecodeGraph:
             self.logits = self.launch_all()
             self.graph = stream.end_capture()
 
-    def put(self, plan: Plan, tokens: Int32[ndarray, " tokens"], x: Any = None) -> None:
+    def put(self, plan: Plan, x: Any = None) -> None:
         """The plan into the buffers, and of a part of a model the stream."""
         self.step.enter(x)
-        n, (places, width) = len(tokens), self.tables.shape
+        n, (places, width) = len(plan.tokens), self.tables.shape
         inputs = np.zeros(self.inputs.shape, np.int32)
         rows, tables = inputs[: 4 * places].reshape(4, places), inputs[4 * places :]
         rows[2] = -1
-        rows[:, :n] = tokens, plan.positions, plan.slots, plan.positions + np.int32(1)
+        rows[:, :n] = plan.tokens, plan.positions, plan.slots, plan.positions + np.int32(1)
         mine = one_each(plan)[:, :width]
         tables.reshape(places, width)[:n, : mine.shape[1]] = np.maximum(mine, 0)
         self.inputs.set(inputs, stream=cupy.cuda.get_current_stream())  # waits for nothing

@@ -7,10 +7,9 @@ import numpy as np
 
 from backends.cupy.compile import Kernels, capability
 from backends.cupy.driver import launch_early
-from backends.cupy.occupancy import most_shared, multiprocessors, resident
+from backends.cupy.occupancy import most_shared, multiprocessors
 from backends.cupy.row import (
     BESIDE_RINGS,
-    MOST_ROW_TILES,
     ROOM,
     own_pieces,
     ring_of_row,
@@ -36,13 +35,12 @@ MOST_FEW = 64
 MOST_FEW_HALF = 32
 """The same for float16 and bfloat16 on Hopper: more, to 64, go to linear_half_batch.cu.  With
 MOST_FEW here linear_half.cu keeps them."""
+HALF_ONE = True
+"""Products of one token with float16 and bfloat16 by linear_half_one.cu, where its rings and the
+token fit; else by linear_half.cu."""
 FEW_ROWS = 6144
 """A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
 GROUP = 4  # blocks of a stage (ring.cuh)
-RINGED = ("Q8_0", "PARTS", "PARTS_MIN")
-"""Formats whose products with one token are linear_q8_ring.cu's, where its rings and the token fit:
-those with a whole byte for a weight.  Others, with more to do for a byte, are faster by
-linear_q8_one.cu.  With none, kernels leave it to CUDA to divide a multiprocessor's memory."""
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
@@ -106,12 +104,8 @@ class Launcher:
         shared: int = 0,
         side_by_side: bool = False,
     ) -> None:
-        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_ring.cu wants it.
-
-        To divide it anew, between shared memory and cache, a multiprocessor must be empty: kernels
-        that are to begin early have to agree.
-        """
-        if side_by_side and RINGED:
+        """`side_by_side`: a multiprocessor's memory is divided as linear_q8_one.cu wants it."""
+        if side_by_side:
             function.kernel.preferred_shared_memory_carveout = 100
         if shared:
             function.kernel.max_dynamic_shared_size_bytes = shared
@@ -121,6 +115,15 @@ class Launcher:
             launch_early(function.kernel.kernel.ptr, grid, threads, shared, stream, values)
         else:
             function.kernel(grid, (threads,), values, shared_mem=shared)
+
+    def beside_rings(self, tokens: int) -> dict[str, None]:
+        """What defines a kernel that runs between those of one token; nothing in a batch.
+
+        To divide a multiprocessor's memory anew, between shared memory and cache, it must be empty:
+        kernels that are to begin early have to agree.  CUDA keeps this for a kernel, wherever it is
+        launched, and one that a batch needs wants a cache: so it is compiled twice.
+        """
+        return {"BESIDE_RINGS": None} if tokens == 1 else {}
 
     @property
     def early_keys(self) -> bool:
@@ -170,8 +173,9 @@ class Launcher:
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         of_block = threads * unit(into.kind)
         grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
+        beside = self.beside_rings(into.tokens) if into.kind != "F32" else {}
         self.run(
-            self.kernels("prepare", **defines),
+            self.kernels("prepare", **defines, **beside),
             grid,
             threads,
             x,
@@ -183,7 +187,7 @@ class Launcher:
             into.sums,
             columns,
             into.padded,
-            side_by_side=into.tokens == 1 and into.kind in ("Q8_0", "Q8_K"),
+            side_by_side=bool(beside),
         )
 
     def linear_row(
@@ -208,16 +212,13 @@ class Launcher:
         """A product with one token; `own` says how its blocks prepare it, if they do."""
         row_tiles, defines = -(-w.rows // 16), {"FORMAT": FORMATS[w.format], **own}
         stages, shared = ring_of_row(w, room_here(ROOM))
-        if w.format in RINGED and shared + BESIDE_RINGS <= most_shared():
-            defines |= {"PIECES": pieces} if own else {}
-            kernel = self.kernels("linear_q8_ring", **defines, STAGES=stages)
-            blocks = min(row_tiles, multiprocessors())
-            args = (*args, w.rows, w.blocks)
-        else:
-            kernel = self.kernels("linear_q8_one", **defines)
-            shared = room_of_token(w) if own else 0
-            blocks = resident(kernel.kernel, 256, row_tiles, MOST_ROW_TILES)
-            args = (*args, w.rows, w.rows, w.blocks)
+        if shared + BESIDE_RINGS > most_shared():
+            defines["FAR"] = None
+            shared -= room_of_token(w)
+        defines |= {"PIECES": pieces} if own else {}
+        kernel = self.kernels("linear_q8_one", **defines, STAGES=stages)
+        blocks = min(row_tiles, multiprocessors())
+        args = (*args, w.rows, w.blocks)
         self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=True)
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
@@ -279,6 +280,16 @@ class Launcher:
         if for_hopper(x.kind, x.tokens, w.blocks):
             self.linear_hopper(x, w, args)
             return
+        if x.tokens == 1 and HALF_ONE:
+            stages, shared = ring_of_row(w, room_here(ROOM))
+            if shared + BESIDE_RINGS <= most_shared():
+                kernel = self.kernels(
+                    "linear_half_one", FORMAT=FORMATS[w.format], MMA=mma, STAGES=stages
+                )
+                blocks = min(-(-w.rows // 16), multiprocessors())
+                one = (*args[:5], w.rows, w.blocks)
+                self.run(kernel, (blocks,), 256, *one, shared=shared, side_by_side=True)
+                return
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_half_wide", MMA=mma)
             grid = (-(-x.tokens // WIDE), -(-w.rows // WIDE))

@@ -1,9 +1,6 @@
-"""How many blocks of a kernel run at once, and what follows for its launch."""
+"""What a device has room for."""
 
 from functools import cache
-from typing import Any
-
-REGISTERS, THREADS = 65536, 2048  # of a multiprocessor
 
 
 @cache
@@ -19,13 +16,3 @@ def most_shared() -> int:
     import cupy
 
     return int(cupy.cuda.runtime.getDeviceProperties(0)["sharedMemPerBlockOptin"])
-
-
-def resident(kernel: Any, threads: int, work: int, most: int) -> int:
-    """Blocks of a kernel that walks over its work: as many as run at once, if there is enough.
-
-    `kernel` is CuPy's; a block takes at most `most` pieces of work.
-    """
-    registers = threads * (-(-kernel.num_regs // 8) * 8)
-    at_once = multiprocessors() * min(THREADS // threads, REGISTERS // registers)
-    return max(min(work, at_once), -(-work // most))

@@ -1,4 +1,4 @@
-"""A linear map of one token: how deep the rings of linear_q8_ring.cu are.
+"""A linear map of one token: how deep the rings of linear_q8_one.cu and linear_half_one.cu are.
 
 Each of a block's eight warps has a ring of stages in shared memory, and the token lies beside them.
 Blocks ask for so much that a multiprocessor has room for one.  Then every multiprocessor gets one,
@@ -8,12 +8,12 @@ even where a launch begins before the last has ended, and fills its rings meanwh
 from backends.cupy.compile import capability
 from backends.cupy.tiles import TILE_BYTES, Tiles
 
-WARPS, GROUP = 8, 8  # of a block; tiles of a stage
+WARPS = 8  # of a block
+GROUP, GROUP_HALF = 8, 4  # tiles of a stage: of quantised weights, of half precision
 ROOM = 132 * 1024  # bytes of shared memory for a block: leaves some to one of attend_few.cu
 ROOM_SMALL = 72 * 1024  # ... on a GPU that has less shared memory than these:
 ROOMY = (90, 100, 103)
-BESIDE_RINGS = 2048  # bytes of shared memory at most, that the kernel itself declares
-MOST_ROW_TILES = 32  # of a block of linear_q8_one.cu
+BESIDE_RINGS = 12 * 1024  # bytes of shared memory at most, that the kernel itself declares
 MOST_OWN_BLOCKS = 256  # of 32 columns, of a token that each thread block prepares for itself
 
 
@@ -34,8 +34,8 @@ def own_pieces(w: Tiles, kind: str) -> int:
 
 
 def room_of_token(w: Tiles) -> int:
-    """Bytes of shared memory for a prepared token: its bytes, scales and sums."""
-    return (w.blocks + 15) // 8 * 8 * 44
+    """Bytes of shared memory for a prepared token: its bytes, scales and sums, or its halves."""
+    return (w.blocks + 15) // 8 * 8 * 44 if w.quantised else (w.blocks + GROUP_HALF) * 64
 
 
 def room_here(room: int) -> int:
@@ -49,6 +49,8 @@ def ring_of_row(w: Tiles, room: int) -> tuple[int, int]:
     >>> ring_of_row(Tiles(format="Q8_0", rows=16, columns=4096, planes=Planes(None)), ROOM)
     (3, 135168)
     """
-    token, stage = room_of_token(w), WARPS * GROUP * TILE_BYTES[w.format][0]
-    stages = min(8, max(2, (room - token) // stage))
+    tile, supers = TILE_BYTES[w.format]
+    tiles = GROUP if w.quantised else GROUP_HALF
+    token, stage = room_of_token(w), WARPS * (tiles * tile + 2 * supers)
+    stages = min(8, max(1, (room - token) // stage))
     return stages, max(room, stages * stage + token)

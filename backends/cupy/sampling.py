@@ -16,7 +16,7 @@ from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Float64, Int32, UInt8
 from numpy import ndarray
 
 from refimpl.errors import InputError, RefimplError
@@ -37,6 +37,8 @@ def record(numbers: str, integers: str) -> "np.dtype[Any]":
 
 DRAW, DRAWN = record(SETTINGS, PLACES), record(OUTCOME, "token decided")
 """The records of kernels/sample.cuh."""
+TOKEN, UNDECIDED = 2 * len(OUTCOME.split()), 0
+"""Its place among a record's integers, and what stands there where nothing was decided."""
 TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 26632  # as sample.cuh has them
 MOST_DRAWS = 128
 """At a time: each has a row of float64 to itself."""
@@ -56,21 +58,63 @@ def choose(launcher: Any, logits: Any, draws: Sequence[Draw]) -> list[Sampled | 
     """A token for each draw, or why there is none."""
     import cupy
 
-    logits = cupy.ascontiguousarray(cupy.asarray(logits, dtype=np.float32))
-    for draw in draws:
-        if not 0 <= draw.row < len(logits):
-            raise InputError(f"a draw is from row {draw.row}, of 0 .. {len(logits) - 1}")
+    logits = checked(logits, draws)
     results: list[Sampled | RefimplError | None] = [None] * len(draws)
     mine = [i for i, draw in enumerate(draws) if on_device(draw, logits.shape[1])]
     if mine:
-        asked = pack([draws[i] for i in mine], logits.shape[1])
-        for i, drawn in zip(mine, run(launcher, logits, asked).tolist(), strict=True):
-            results[i] = sampled(drawn)
+        records = start(launcher, logits, [draws[i] for i in mine])
+        for i, one in zip(mine, outcomes(cupy.asnumpy(records)), strict=True):
+            results[i] = one
     return [*finished(logits, draws, results)]
 
 
-def finished(logits: Any, draws: Sequence[Draw], results: list[Any]) -> list[Any]:
+class Begun:
+    """Draws that the device has begun (`refimpl.backend.Choosing`).
+
+    Their records are copied as soon as they are there: whoever reads them waits for that, and not
+    for what was launched after it.
+    """
+
+    def __init__(self, launcher: Any, logits: Any, draws: Sequence[Draw]) -> None:
+        import cupy
+
+        self.logits, self.draws, self.misled = checked(logits, draws), draws, False
+        records = start(launcher, self.logits, draws)
+        self.tokens = records.view(np.int32).reshape(len(draws), -1)[:, TOKEN]
+        pinned = cupy.cuda.alloc_pinned_memory(records.nbytes)
+        self.records = np.frombuffer(pinned, np.uint8, records.nbytes)
+        cupy.asnumpy(records, out=self.records, blocking=False)
+        self.copied = cupy.cuda.get_current_stream().record()
+
+    def results(self) -> list[Sampled | RefimplError]:
+        self.copied.synchronize()
+        found = outcomes(self.records)
+        results = finished(self.logits, self.draws, [*found])
+        self.misled = any(
+            one is None and isinstance(result, Sampled) and result.token != UNDECIDED
+            for one, result in zip(found, results, strict=True)
+        )
+        return results
+
+    def __del__(self) -> None:
+        self.copied.synchronize()  # before somebody else is given the memory
+
+
+def checked(logits: Any, draws: Sequence[Draw]) -> Any:
+    """The logits as the kernels read them; every draw has a row."""
+    import cupy
+
+    for draw in draws:
+        if not 0 <= draw.row < len(logits):
+            raise InputError(f"a draw is from row {draw.row}, of 0 .. {len(logits) - 1}")
+    return cupy.ascontiguousarray(cupy.asarray(logits, dtype=np.float32))
+
+
+def finished(
+    logits: Any, draws: Sequence[Draw], found: list[Sampled | RefimplError | None]
+) -> list[Any]:
     """With what the device left open, by the definition; each of its rows is copied once."""
+    results: list[Any] = [*found]
     left = [i for i, result in enumerate(results) if result is None]
     if not left:
         return results
@@ -83,10 +127,11 @@ def finished(logits: Any, draws: Sequence[Draw], results: list[Any]) -> list[Any
     return results
 
 
-def run(launcher: Any, logits: Any, asked: Asked) -> ndarray:
-    """What became of each draw."""
+def start(launcher: Any, logits: Any, asked_for: Sequence[Draw]) -> Any:
+    """Launch what chooses; the bytes of a record (DRAWN) for each draw, on the device."""
     import cupy
 
+    asked = pack(asked_for, logits.shape[1])
     draws, amounts, words = upload(asked)
     out = cupy.empty(len(asked.draws) * DRAWN.itemsize, np.uint8)
     cut = bool(((asked.draws["top_k"] > 0) | (asked.draws["top_p"] < 1)).any())
@@ -94,7 +139,12 @@ def run(launcher: Any, logits: Any, asked: Asked) -> ndarray:
         n = min(MOST_DRAWS, len(asked.draws) - first)
         some = draws[first * DRAW.itemsize :]
         run_some(launcher, out[first * DRAWN.itemsize :], logits, some, amounts, words, n, cut)
-    return np.asarray(cupy.asnumpy(out)).view(DRAWN)
+    return out
+
+
+def outcomes(records: UInt8[ndarray, " bytes"]) -> list[Sampled | None]:
+    """The records as the engine reads them."""
+    return [sampled(one) for one in records.view(DRAWN).tolist()]
 
 
 def upload(asked: Asked) -> list[Any]:

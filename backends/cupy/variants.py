@@ -5,17 +5,17 @@ Kernels of Hopper's own instructions (HOPPER) are compiled for Hopper alone.
 """
 
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, RINGED, SPLIT
+from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
 from backends.cupy.row import ROOM, ROOM_SMALL, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
-QUANTISED = [code for name, code in FORMATS.items() if name not in ("F32", "F16", "BF16")]
+QUANTISED = {n: code for n, code in FORMATS.items() if n not in ("F32", "F16", "BF16")}
 DIMS = (64, 128, 256)
+ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
 HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
 
 
@@ -37,23 +37,24 @@ def variants() -> Iterator[Variant]:
     )
     yield "normalise", {}
     yield "normalise", {"LAYER": None}
-    yield from ((name, {}) for name in ("angles", "copy_blocks", "argmax", "advance"))
+    yield from ((name, {}) for name in ALONE)
     yield from ((f"sample_{name}", {}) for name in ("allow", "weigh", "front", "pick"))
 
 
 def linear_variants() -> Iterator[Variant]:
-    for code in QUANTISED:
+    for code in QUANTISED.values():
         yield "linear_q8_wide", {"FORMAT": code}
         yield "linear_q8_hopper", {"FORMAT": code}
-        for own in own_tokens():
-            yield "linear_q8_one", {"FORMAT": code, **own}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
-    for name in RINGED:
-        for own, stages in product(own_tokens(), stages_of_row(name)):
+    for name, code in QUANTISED.items():
+        *others, most = stages_of_row(name)
+        for own in own_tokens():
             pieces = {"PIECES": 4} if own else {}
-            yield "linear_q8_ring", {"FORMAT": FORMATS[name], **own, **pieces, "STAGES": stages}
+            yield "linear_q8_one", {"FORMAT": code, **own, **pieces, "STAGES": most}
+        yield from (("linear_q8_one", {"FORMAT": code, "STAGES": stages}) for stages in others)
+        yield "linear_q8_one", {"FORMAT": code, "FAR": None, "STAGES": 1}
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
@@ -61,7 +62,9 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_half_hopper", {"HALF_TYPE": half}
         for cluster in (1, 8):
             yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
-    for mma in ("mma_f16", "mma_bf16"):
+    for name, mma in (("F16", "mma_f16"), ("BF16", "mma_bf16")):
+        for stages in stages_of_row(name):
+            yield "linear_half_one", {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}
         yield "linear_half_wide", {"MMA": mma}
         for _, rows, tokens, ahead in FEW_HALF:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
@@ -77,7 +80,7 @@ def own_tokens() -> Iterator[dict[str, Any]]:
 
 
 def stages_of_row(name: str) -> list[int]:
-    """Of linear_q8_ring's rings, for tokens of few columns and of many."""
+    """Of the rings for one token, for tokens of few columns and of many."""
     stages = set()
     for columns in (2048, 4096, 14336, 65536):
         w = Tiles(format=name, rows=16, columns=columns, planes=Planes(None))

@@ -39,7 +39,11 @@ from refimpl.commands.options import model_options, open_model
     show_default=True,
     help="Requests in one step, at most.",
 )
-@click.option("--overlap", is_flag=True, help="Schedule the next step while one is computed.")
+@click.option(
+    "--overlap/--no-overlap",
+    default=None,
+    help="Schedule the next step while one is computed (default: where the backend need not wait).",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @model_options
@@ -51,7 +55,7 @@ def throughput(
     cache: str,
     block_size: int,
     max_seqs: int,
-    overlap: bool,
+    overlap: bool | None,
     seed: int,
     as_json: bool,
     **options: Any,

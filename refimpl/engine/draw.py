@@ -3,7 +3,7 @@
 The number that chooses a token is a function of (seed, sample, position), so neither the batch nor
 the schedule has a say in it.  The backend chooses all tokens of a step at once (`Draw`), where the
 logits are.  `before` are the results of the step before, where those may not have been committed
-yet: a pending token is there.
+yet: a pending token is there, or `UNREAD` in its place, for a draw that does not look back.
 
 A draft is verified draw by draw (`refimpl.engine.speculative.verdict`).
 """
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from refimpl.backend import Backend
+from refimpl.backend import Backend, ChoosesAhead
 from refimpl.engine.faults import BackendError, BadLogitsError
 from refimpl.engine.request import Request
 from refimpl.engine.runner import Logits
@@ -28,6 +28,7 @@ from refimpl.engine.speculative.verdict import (
 from refimpl.engine.step import Outcome, Share, Step
 from refimpl.errors import RefimplError
 from refimpl.sampling import Draw, Sampled, SamplingError, log_softmax, logprobs
+from refimpl.sampling.draws import remembers
 from refimpl.sampling.mask import Mask
 from refimpl.sampling.verify import Draft
 
@@ -41,6 +42,35 @@ class Task:
 
     draws: list[Draw] = field(default_factory=list)
     owners: list[tuple[int, Request]] = field(default_factory=list)  # share, request
+
+
+UNREAD = Sampled(token=-1, logprob=float("nan"), drawn_logprob=float("nan"))
+"""A token that is known to the device, and to nobody else."""
+
+
+def looks_back(request: Request) -> bool:
+    """Does it matter to its draws which token came last, beyond the logits?"""
+    return request.guide is not None or remembers(request.params)
+
+
+def only_draws(step: Step, logits: Logits, before: Before) -> Task | None:
+    """All that a step asks for, if that is draws from one array."""
+    task = Task()
+    for i, (share, place) in enumerate(zip(step.shares, logits.places, strict=True)):
+        if isinstance(place, BackendError) or place[0] or share.draft is not None or share.scored:
+            return None
+        for request in share.draws:
+            task.draws.append(draw_of(request, place[2] - 1, share, before))
+            task.owners.append((i, request))
+    return task if task.draws else None
+
+
+def outcomes_of(step: Step, task: Task, results: Sequence[Sampled | RefimplError]) -> list[Outcome]:
+    """What became of each share, from the results of `only_draws`."""
+    outcomes = [Outcome() for _ in step.shares]
+    for (i, request), result in zip(task.owners, results, strict=True):
+        outcomes[i].sampled.append(named(request, result))
+    return outcomes
 
 
 def draw(
@@ -87,11 +117,11 @@ def verified(
 
     if draft.laws is not None:
         decide = judged(draft, draw_after, backend.host(array))
-    elif request.guide is None and draft.parents is None:
+    elif request.guide is None and (draft.parents is None or isinstance(backend, ChoosesAhead)):
         draws = [draw_after(node) for node in range(-1, len(draft))]
         at_once = chosen(backend, array, Task(draws=draws))
         decide = compared(draft, lambda node: sure(at_once[node + 1]))
-    else:  # draws beside the path are many, or dear
+    else:  # draws beside the path are many, or dear; a device waits longer than it draws
         decide = compared(draft, choose)
     outcome = walk(decide)
     outcome.sampled = [named(request, result) for result in outcome.sampled]

@@ -16,8 +16,9 @@ the others do not notice.
 request '1' has no tokens: nothing to continue
 
 `cache`, `mode`, `policy`, `limits`, `overlap` and `speculator` choose how the work is scheduled,
-and change no bit of an answer.  With `record=True` the scheduler keeps a log that `refimpl show`
-draws (`refimpl.engine.show`):
+and change no bit of an answer.  Without `overlap` the backend decides: one that need not wait for
+the tokens it chooses is not waited for.  With `record=True` the scheduler keeps a log that
+`refimpl show` draws (`refimpl.engine.show`):
 
 >>> llm = LLM(random_model("llama", seed=0), block_size=4, n_blocks=32, record=True)
 >>> _ = llm.generate([1, 2, 3], SamplingParams(max_tokens=2))
@@ -31,11 +32,11 @@ from functools import cached_property, partial
 from itertools import count
 from typing import Any, Literal
 
-from refimpl.backend import Backend, ReferenceBackend
+from refimpl.backend import Backend, ChoosesAhead, ReferenceBackend
 from refimpl.engine.core import Engine
 from refimpl.engine.limits import Limits
 from refimpl.engine.modes import rules_of
-from refimpl.engine.overlap import OverlappedEngine
+from refimpl.engine.overlap import Inline, OverlappedEngine
 from refimpl.engine.policies import Policy
 from refimpl.engine.request import Finish, Request
 from refimpl.engine.results import Result, result_of
@@ -80,7 +81,7 @@ class LLM:
         limits: Limits | None = None,
         policy: Policy | None = None,
         mode: str = "vllm",
-        overlap: bool = False,
+        overlap: bool | None = None,
         speculator: Speculator | None = None,
         record: bool = False,
     ) -> None:
@@ -99,8 +100,11 @@ class LLM:
         self.backend = backend = backend or ReferenceBackend()
         if overlap and speculator is not None:
             raise InputError("the overlapped loop does not speculate: choose one of the two")
+        ahead = isinstance(backend, ChoosesAhead)
+        if overlap is None:
+            overlap = ahead and speculator is None
         if overlap:
-            stream = ThreadPoolExecutor(max_workers=1)
+            stream = Inline() if ahead else ThreadPoolExecutor(max_workers=1)
             self.engine: Engine = OverlappedEngine(self.model, backend, scheduler, stream)
         elif speculator is not None:
             self.engine = SpeculativeEngine(self.model, backend, scheduler, speculator)

@@ -12,24 +12,36 @@ more; that share is wasted, its result dropped, and its blocks are free again fr
 end is known: the device carries out what it is told in order, so nobody can write into them before
 the wasted share is through.  An end by length is known, and wastes nothing.
 
+Where the backend chooses ahead (`refimpl.backend.ChoosesAhead`), step i + 1 is launched before the
+tokens of step i are read, and the device never waits for the host:
+
+    launch 1 | launch 2 | read 1 | launch 3 | read 2 | ...
+
+A draw that looks back (penalties, a constraint) is begun when the token before it is read, with
+its forward pass already on the way.  Should a token that was read not be the one that the device
+went on with, the step after it is computed again: the same slots, the right tokens.
+
 The tokens are those of the sequential loop (law 6).
 
-`stream` is where steps are computed, one at a time and in order: `Inline` computes each at once, on
-the spot; a `ThreadPoolExecutor(max_workers=1)` computes beside the scheduler.
+`stream` is where steps are computed, one at a time and in order.  A `ThreadPoolExecutor` with one
+worker computes beside the scheduler.  `Inline` does it on the spot, which is all that a backend
+needs that chooses ahead: launching takes no time.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from refimpl.backend import Backend
+from refimpl.backend import Backend, ChoosesAhead, Choosing
 from refimpl.engine.batch import build_plan
 from refimpl.engine.core import Engine
-from refimpl.engine.draw import draw
+from refimpl.engine.draw import UNREAD, Task, chosen, draw, looks_back, only_draws, outcomes_of
 from refimpl.engine.request import Request
+from refimpl.engine.runner import NO_LOGITS, Logits
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.step import Outcome, Output, Step
 from refimpl.kv.plan import Plan
@@ -41,24 +53,29 @@ from refimpl.sampling import Sampled
 class Stream(Protocol):
     """Tasks are computed in the order in which they are submitted."""
 
-    def submit(self, task: Callable[[], list[Outcome]], /) -> "Future[list[Outcome]]": ...
+    def submit(self, task: Callable[[], None], /) -> "Future[None]": ...
 
 
 class Inline:
     """A stream that has always finished."""
 
-    def submit(self, task: Callable[[], list[Outcome]]) -> "Future[list[Outcome]]":
-        future: Future[list[Outcome]] = Future()
-        future.set_result(task())
+    def submit(self, task: Callable[[], None]) -> "Future[None]":
+        future: Future[None] = Future()
+        task()
+        future.set_result(None)
         return future
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Flight:
-    """A step in flight, and its results to come."""
+    """A step in flight, and its outcomes to come."""
 
     step: Step
-    outcomes: "Future[list[Outcome]]"
+    plan: Plan
+    outcomes: "Future[list[Outcome]]" = field(default_factory=Future)
+    logits: Logits = NO_LOGITS
+    task: Task = field(default_factory=Task)
+    choosing: Choosing | None = None  # the draws of `task`, where nobody waits for them
 
 
 class OverlappedEngine(Engine):
@@ -80,32 +97,91 @@ class OverlappedEngine(Engine):
         return self.scheduler.commit(landing.step, landing.outcomes.result())
 
     def launch(self, step: Step) -> Flight | None:
-        if not step.shares and not step.moves:
-            return None
-        plan = build_plan(step, self.flight.step if self.flight else None)
-        flight = self.flight
-        return Flight(
-            step=step, outcomes=self.stream.submit(lambda: self.compute(step, plan, flight))
-        )
+        """Put the step on its way; the one before lands meanwhile."""
+        before, after = self.flight, None
+        if step.shares or step.moves:
+            after = Flight(step=step, plan=build_plan(step, before.step if before else None))
+        if before or after:
+            self.stream.submit(lambda: self.fly(before, after))
+        return after
 
-    def compute(self, step: Step, plan: Plan, before: Flight | None) -> list[Outcome]:
-        """What the device does; it has finished with the step before."""
-        drawn = results_of(before) if before else []
-        tokens = [sampled.token if sampled else 0 for _, sampled in drawn]
-        self.runner.move(step)
-        logits = self.runner.forward(plan, np.array(tokens, dtype=np.int32))
-        known = {request: sampled for request, sampled in drawn if sampled}
-        return draw(step, logits, self.runner.backend, known)
+    def fly(self, before: Flight | None, after: Flight | None) -> None:
+        """Start one step and land the other; whatever goes wrong, nobody waits for ever."""
+        try:
+            if after:
+                self.start(after, before)
+            elif before:
+                self.land(before)
+        except BaseException as error:
+            for flight in (before, after):
+                if flight and not flight.outcomes.done():
+                    flight.outcomes.set_exception(error)
+
+    def start(self, flight: Flight, before: Flight | None) -> None:
+        """What the device does; `before` lands as soon as this is on its way."""
+        self.runner.move(flight.step)
+        if before and before.choosing:
+            self.compute(flight, before.choosing.tokens)
+            if not any(share.pending and looks_back(share.request) for share in flight.step.shares):
+                self.begin(flight, dict.fromkeys(before.step.draws, UNREAD))
+            if self.land(before):
+                if flight.choosing is None:
+                    self.draw(flight, before)
+                return
+        self.compute(flight, np.array(tokens_of(before), dtype=np.int32))
+        self.draw(flight, before)
+
+    def compute(self, flight: Flight, drawn: Any) -> None:
+        flight.logits = self.runner.forward(flight.plan, drawn)
+
+    def draw(self, flight: Flight, before: Flight | None) -> None:
+        """Begin its draws, or see them through; the tokens before them are known."""
+        known = {request: sampled for request, sampled in results_of(before) if sampled}
+        self.begin(flight, known)
+        if flight.choosing is None:
+            flight.outcomes.set_result(draw(flight.step, flight.logits, self.runner.backend, known))
+
+    def begin(self, flight: Flight, known: dict[Request, Sampled]) -> None:
+        """Where the backend chooses ahead, and all the step asks for is draws it can do."""
+        backend, flight.choosing = self.runner.backend, None
+        task = only_draws(flight.step, flight.logits, known)
+        if task is None or not isinstance(backend, ChoosesAhead):
+            return
+        flight.task = task
+        with suppress(
+            Exception
+        ):  # a backend may raise anything; `draw` finds out whose fault it is
+            flight.choosing = backend.begin_choosing(flight.logits.arrays[0], task.draws)
+
+    def land(self, flight: Flight) -> bool:
+        """Read its tokens; were they those that the device went on with?"""
+        if flight.choosing is None:
+            return True
+        try:
+            results, misled = flight.choosing.results(), flight.choosing.misled
+        except Exception:  # a backend may raise anything
+            array = flight.logits.arrays[0]
+            results, misled = [*chosen(self.runner.backend, array, flight.task)], True
+        flight.outcomes.set_result(outcomes_of(flight.step, flight.task, results))
+        flight.choosing = None
+        return not misled
 
     @property
     def is_idle(self) -> bool:
         return super().is_idle and self.flight is None
 
 
-def results_of(flight: Flight) -> list[tuple[Request, Sampled | None]]:
-    """For each draw of a step: whose it is, and what came of it; None where it failed."""
+def tokens_of(before: Flight | None) -> list[int]:
+    """What each draw of a step that has landed came to; 0 where it failed."""
+    return [sampled.token if sampled else 0 for _, sampled in results_of(before)]
+
+
+def results_of(before: Flight | None) -> list[tuple[Request, Sampled | None]]:
+    """For each draw of a step that has landed: whose it is, and what came of it."""
     results: list[tuple[Request, Sampled | None]] = []
-    for share, outcome in zip(flight.step.shares, flight.outcomes.result(), strict=True):
+    if before is None:
+        return results
+    for share, outcome in zip(before.step.shares, before.outcomes.result(), strict=True):
         for j, request in enumerate(share.draws):
             result = None if outcome.error else outcome.sampled[j]
             results.append((request, result if isinstance(result, Sampled) else None))

@@ -13,8 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
-from numpy import ndarray
 
 from refimpl.backend import NONE_DRAWN, Backend
 from refimpl.engine.faults import BackendError
@@ -61,7 +59,7 @@ class Runner:
         else:
             self.backend.copy_blocks(self.cache, [move.src], [move.dst])
 
-    def forward(self, plan: Plan, drawn: Int32[ndarray, " draws"] = NONE_DRAWN) -> Logits:
+    def forward(self, plan: Plan, drawn: Any = NONE_DRAWN) -> Logits:
         """For each sequence of the plan its rows of logits, or why there are none."""
         n = len(plan.context_lens)
         if n == 0:

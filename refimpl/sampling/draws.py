@@ -44,6 +44,17 @@ def choose(
     return [attempt(logits, draw) for draw in draws]
 
 
+def remembers(params: SamplingParams) -> bool:
+    """Does a token's law depend on the tokens before it, beyond the logits?
+
+    >>> remembers(SamplingParams(top_p=0.9)), remembers(SamplingParams(presence_penalty=0.5))
+    (False, True)
+    """
+    p = params
+    penalised = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
+    return bool(penalised or p.dry_multiplier or p.mirostat)
+
+
 def attempt(logits: Float[ndarray, "rows vocab"], draw: Draw) -> Sampled | RefimplError:
     row = without(logits[draw.row, : draw.vocab_size], draw.banned)
     try:

@@ -14,19 +14,11 @@ def _weights_of_their_own():
         yield
 
 
-@pytest.mark.parametrize(
-    ("name", "ringed"), [("Q8_0", True), ("Q8_0", False), ("Q4_K", False), ("Q6_K", False)]
-)
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_K", "Q6_K"])
 @pytest.mark.parametrize("normed", [False, True])
-def test_a_token_has_the_same_bits_prepared_before_a_product_and_by_it(
-    monkeypatch, name, normed, ringed
-):
+def test_a_token_has_the_same_bits_prepared_before_a_product_and_by_it(name, normed):
     backend = backend_or_skip(act="q8")
     import cupy
-
-    from backends.cupy import launch
-
-    monkeypatch.setattr(launch, "RINGED", launch.RINGED if ringed else ())
 
     launcher, rng, columns, eps = backend.launcher, np.random.default_rng(1), 768, 1e-5
     w = backend.weight(weights(name, 200, columns))
@@ -43,32 +35,45 @@ def test_a_token_has_the_same_bits_prepared_before_a_product_and_by_it(
 
 
 @pytest.mark.parametrize("columns", [256, 2304, 14336])
-@pytest.mark.parametrize("name", ["Q8_0", "Q3_K", "Q2_K"])  # a byte for a weight
-def test_a_token_has_the_same_bits_from_rings_and_from_registers(monkeypatch, name, columns):
-    backend = backend_or_skip(act="q8")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Q8_0",
+        "Q4_0",
+        "Q5_0",
+        "IQ4_NL",
+        "MXFP4",
+        "Q4_K",
+        "Q5_K",
+        "Q6_K",
+        "Q3_K",
+        "Q2_K",
+        "F16",
+        "BF16",
+    ],
+)
+def test_a_token_has_the_same_bits_alone_and_beside_another(name, columns):
+    backend = backend_or_skip(act="half")
     import cupy
 
-    from backends.cupy import launch
-
     rng, rows, eps = np.random.default_rng(1), 768_000 // columns, 1e-5
-    w = backend.weight(weights(name, rows, columns))
+    launcher, w = backend.launcher, backend.weight(weights(name, rows, columns))
     kind = backend.ops.kind(w)
-    x = cupy.asarray(rng.standard_normal((1, columns)).astype(np.float32))
+    x = cupy.asarray(rng.standard_normal((2, columns)).astype(np.float32))
     norm = cupy.asarray(rng.uniform(0.5, 2, columns).astype(np.float32))
-    before, bias = (
-        cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, rows), rows)
+    start, bias = (
+        cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((2, rows), rows)
     )
 
-    def results():
-        y, own = before.copy(), before.copy()
-        backend.launcher.linear(y, backend.ops.prepared(x, w), w, bias, y)
-        if prepares_itself(w, kind, 1):
-            backend.launcher.linear_row(own, x, w, kind, norm, eps, bias, own)
-        return backend.host(y), backend.host(own)
+    def product(tokens):
+        y, into = start[:tokens].copy(), launcher.room(kind, tokens, columns)
+        launcher.prepare(x[:tokens], columns, into, norm=norm, eps=eps)
+        launcher.linear(y, into, w, bias, y)
+        return backend.host(y)[0]
 
-    some = []
-    for formats in ((), launch.RINGED):
-        monkeypatch.setattr(launch, "RINGED", formats)
-        some.append(results())
-    for registers, rings in zip(*some, strict=True):
-        assert np.isfinite(registers).all() and np.array_equal(registers, rings)
+    beside, alone = product(2), product(1)
+    assert np.isfinite(beside).all() and np.array_equal(alone, beside)
+    if prepares_itself(w, kind, 1):
+        y = start[:1].copy()
+        launcher.linear_row(y, x[:1], w, kind, norm, eps, bias, y)
+        assert np.array_equal(backend.host(y)[0], beside)

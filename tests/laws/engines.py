@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 from jaxtyping import config as jaxtyping_config
 
 from refimpl.backend import Backend, ReferenceBackend
@@ -19,6 +20,7 @@ from refimpl.engine.policies import POLICIES, Policy
 from refimpl.engine.request import Request
 from refimpl.engine.scheduler import Scheduler
 from refimpl.engine.victims import FewestOutputs, LastAdmitted, LowestPriority
+from refimpl.errors import RefimplError
 from refimpl.kv.blocks import BlockPool, Sharing
 from refimpl.kv.hashed import HashedMemory
 from refimpl.kv.lease import Memory
@@ -26,7 +28,7 @@ from refimpl.kv.tree import RadixMemory
 from refimpl.model.forward import Model
 from refimpl.model.generate import generate, recompute
 from refimpl.oracle.models import random_model
-from refimpl.sampling import Sampled, SamplingParams
+from refimpl.sampling import Draw, Sampled, SamplingParams
 
 CONTEXT, VOCAB = 48, 12
 
@@ -99,6 +101,45 @@ def naive(family: str, seed: int, ask: Ask) -> list[Sampled]:
     return [step.sampled for step in steps]
 
 
+LOOPS = ("sequential", "inline", "thread", "ahead")
+
+
+class Ahead(ReferenceBackend):
+    """Chooses ahead: some tokens turn out to be others when they are read, and some reads fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def forward(self, *args: Any) -> Any:
+        self.log.append("forward")
+        return super().forward(*args)
+
+    def begin_choosing(self, logits: Any, draws: Sequence[Draw]) -> "Guesses | None":
+        if any(draw.params.logprobs is not None for draw in draws):
+            return None
+        self.log.append("begin")
+        return Guesses(self.choose(logits, draws), self.log)
+
+
+class Guesses:
+    """Results that nobody has read; by the count of what was logged, one is wrong."""
+
+    def __init__(self, results: list[Sampled | RefimplError], log: list[str]) -> None:
+        self.found, self.log, self.turn = results, log, len(log)
+        tokens = [one.token if isinstance(one, Sampled) else 0 for one in results]
+        self.tokens, wrong = np.array(tokens, np.int32), self.turn % 3 == 0
+        if wrong:
+            self.tokens[-1] = (self.tokens[-1] + 1) % VOCAB
+        self.misled = wrong and isinstance(results[-1], Sampled)
+
+    def results(self) -> list[Sampled | RefimplError]:
+        self.log.append("read")
+        if self.turn % 7 == 0:
+            raise RuntimeError("the device has gone")
+        return self.found
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Everything that must not matter."""
@@ -114,7 +155,7 @@ class Schedule:
     shuffle: int | None = None  # permutes the physical blocks
 
     def engine(self, model: Model, backend: Backend | None = None) -> Engine:
-        backend = backend or ReferenceBackend()
+        backend = backend or (Ahead() if self.loop == "ahead" else ReferenceBackend())
         pool = BlockPool(n_blocks=self.n_blocks, block_size=self.block_size)
         if self.shuffle is not None:
             Random(self.shuffle).shuffle(order := list(pool._free))
@@ -129,7 +170,7 @@ class Schedule:
         )
         if self.loop == "sequential":
             return Engine(model, backend, scheduler)
-        stream = Inline() if self.loop == "inline" else one_worker()
+        stream = one_worker() if self.loop == "thread" else Inline()
         return OverlappedEngine(model, backend, scheduler, stream)
 
 
@@ -219,6 +260,6 @@ def schedules(draw: Any) -> Schedule:
         limits=draw(LIMITS),
         policy=draw(st.sampled_from(policies)),
         victims=draw(st.integers(0, 2)),
-        loop=draw(st.sampled_from(["sequential", "inline", "thread"])),
+        loop=draw(st.sampled_from(LOOPS)),
         shuffle=draw(st.integers(0, 9)),
     )

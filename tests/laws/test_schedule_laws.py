@@ -16,6 +16,7 @@ from tests.laws.engines import (
     ASKS,
     CONTEXT,
     FAMILY,
+    LOOPS,
     PROMPTS,
     SEED,
     VOCAB,
@@ -114,7 +115,7 @@ def test_law_5_same_with_preemptions_at_any_step(family, seed, asks, how, memory
     SEED,
     CROWD,
     st.sampled_from(WITHOUT_TREE),
-    st.sampled_from(["sequential", "inline", "thread"]),
+    st.sampled_from(LOOPS),
     st.integers(1, 4),
 )
 def test_law_6_same_under_every_policy_and_in_either_loop(family, seed, asks, policy, loop, seats):
@@ -205,3 +206,15 @@ def test_the_context_ends_a_request(family, seed, prompt):
     (request,) = serve(engine, [ask])
     assert len(request.tokens) == CONTEXT and request.finish is Finish.LENGTH
     assert all(0 <= token < VOCAB for token in request.output)
+
+
+def test_a_backend_that_chooses_ahead_is_never_waited_for():
+    """A step is launched before the tokens it follows are read, if its draws do not look back."""
+    greedy = SamplingParams(max_tokens=6, temperature=0.0, ignore_eos=True)
+    for params, order in (
+        (greedy, ["forward", "begin", "forward", "begin", "read"]),
+        (replace(greedy, repetition_penalty=1.3), ["forward", "begin", "forward", "read", "begin"]),
+    ):
+        engine = Schedule(loop="ahead").engine(model_of("llama", 0))
+        serve(engine, [Ask((1, 2), params)])
+        assert engine.runner.backend.log[:5] == order

@@ -160,8 +160,16 @@ ENGINE = [
         "the_overlapped_loop_forgets_its_draws",
         "overlap",
         OVERLAP,
-        "tokens = [sampled.token if sampled else 0 for _, sampled in drawn]",
-        "tokens = [0 for _, sampled in drawn]",
+        "return [sampled.token if sampled else 0 for _, sampled in results_of(before)]",
+        "return [0 for _, sampled in results_of(before)]",
+        LAWS + "test_law_6_same_under_every_policy_and_in_either_loop",
+    ),
+    Mutant(
+        "the_device_goes_on_with_a_token_that_was_not_drawn",
+        "overlap",
+        OVERLAP,
+        "return not misled",
+        "return True",
         LAWS + "test_law_6_same_under_every_policy_and_in_either_loop",
     ),
     Mutant(

@@ -14,7 +14,7 @@
 // ROPE: what rope_store.cu does is done here as well, each block for its own heads.  Where each
 // token has its own slot and no other query of the step sees it, nobody else asks for the new key.
 // All older ones were there before the step began: EARLY, they are asked for before the kernel before
-// this one has ended.
+// this one has ended.  What that kernel made comes past the next one's weights (rows.cuh).
 //
 // Grid: (splits, kv heads, sequences).
 
@@ -30,6 +30,8 @@
 #include "attend.cuh"
 #ifdef ROPE
 #include "rope.cuh"
+#include "pipeline.cuh"
+#include "rows.cuh"
 #define QUERY const float* x
 #define IS_NEW(key) ((key) >= position)
 #define TO_HALF(x) (HALF == 16 ? to_f16(x) : to_bf16(x))
@@ -59,7 +61,9 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     __shared__ int rows[SPLIT];
     __shared__ float step_top[STEPS][8], step_shrink[STEPS][8];
     __shared__ float2 step_total[STEPS][WARP];
-    __shared__ u32 step_weights[STEPS][PARTS_OF][2][WARP];
+    constexpr int OF_WEIGHTS = STEPS * PARTS_OF * 2 * WARP * 4, OF_ROWS = 10 * DIM * 4;
+    __shared__ __align__(16) u8 either[OF_WEIGHTS > OF_ROWS ? OF_WEIGHTS : OF_ROWS];
+    auto step_weights = (u32(*)[PARTS_OF][2][WARP])either;
     int split = blockIdx.x, head = blockIdx.y, sequence = blockIdx.z;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
     int position = context_lens[sequence] - 1;
@@ -72,6 +76,12 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     bool some = position >= 0 && from <= to;
     let_next_begin();
     if (!some) return;
+#ifdef ROPE
+    __shared__ u64 come;
+    __shared__ __align__(16) float2 near_turns[DIM / 2];
+    bool even = pairs % 2 == 0;  // else they are no multiple of 16 bytes
+    expect_rows(&come, 3 + even);
+#endif
     if (warp == 0) find_rows(rows, kv, split * SPLIT, to);
     WAIT_FOR_KEYS();
     __syncthreads();
@@ -100,16 +110,19 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     Queries mine;
     Sight sight;
 #ifdef ROPE
-    __shared__ float queries[8][DIM];
+    auto of_token = (float(*)[DIM])either;  // queries, key and value; weights' turn is later
     __shared__ uint4 new_key[DIM / 8];
     wait_for_previous();
-    const float* of_token = x + (long long)token * stride;
+    const float* from_token = x + (long long)token * stride;
     const float2* turns = table + (long long)token * pairs;
+    bring_row(&come, 0, of_token, from_token + head * group * DIM, group * DIM);
+    bring_row(&come, 1, of_token[group], from_token + k_offset + head * DIM, DIM);
+    bring_row(&come, 2, of_token[group + 1], from_token + v_offset + head * DIM, DIM);
+    if (even) bring_row(&come, 3, near_turns, turns, 2 * pairs), turns = near_turns;
+    wait_for_rows(&come);
     for (int part = warp; part < group + (to == position ? 2 : 0); part += WARPS) {
         bool is_q = (part < group), is_v = (part > group);
-        const float* own = of_token + (is_q   ? (head * group + part) * DIM
-                                       : is_v ? v_offset + head * DIM
-                                              : k_offset + head * DIM);
+        float* own = of_token[part];
         long long row = (long long)rows[position % SPLIT] * DIM;
         float number[DIM / WARP];
 #pragma unroll
@@ -117,11 +130,12 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
             int d = lane + e * WARP;
             number[e] = is_v ? own[d] : turned(own, d, turns, pairs, interleaved);
         }
+        __syncwarp();
 #pragma unroll
         for (int e = 0; e < DIM / WARP; e++) {
             int d = lane + e * WARP;
             u16 half = TO_HALF(number[e]);
-            if (is_q) queries[part][d] = number[e];
+            if (is_q) own[d] = number[e];
             if (is_v) values[row + d] = half;
             if (!is_q && !is_v) keys[row + d] = ((u16*)new_key)[d] = half;
             for (int at = position - start; is_v && at < steps * 16; at++)  // and what is after
@@ -136,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
             if (IS_NEW(start + (warp + i * WARPS) * 16 + g + 8 * r))
 #pragma unroll
                 for (int e = 0; e < K_CHUNKS; e++) k[i][r][e] = new_key[c + 4 * e];
-    split_query(mine, 0, queries[min(g, group - 1)], scale, c);
+    split_query(mine, 0, of_token[min(g, group - 1)], scale, c);
 #else
     split_query(mine, 0, q + ((long long)token * heads + head * group + min(g, group - 1)) * DIM,
                 scale, c);

@@ -1,17 +1,16 @@
-// One token by eight tiles of a row at once: what linear_q8_ring.cu and linear_q8_one.cu have in
-// common, which differ in how weights come.  A tensor core multiplies a tile (16 rows, 32 columns)
-// with 8 tokens; here is one.  So its eight columns stand for eight *blocks*: tile u meets a matrix
-// that is zero but for column u, which has the token's 32 bytes of that block, and eight products
-// are added up.  Column u of the sum is then tile u's product:
+// One token by eight tiles of a row at once.  A tensor core multiplies a tile (16 rows, 32 columns)
+// with 8 tokens; here is one.  So its eight columns stand for eight *blocks*: each of eight tiles
+// meets the same matrix, the token's 32 bytes of all eight blocks.  Of tile u's eight columns of
+// products the u-th is of use:
 //
-//   rows   [  t0 . . . ]   [ . t1 . . ]   [ . . t2 . ]         [ t0 t1 t2 .. t7 ]
-//    of    [  t0 . . . ] + [ . t1 . . ] + [ . . t2 . ] + ... = [ t0 t1 t2 .. t7 ]
-//   16     [  t0 . . . ]   [ . t1 . . ]   [ . . t2 . ]         [ t0 t1 t2 .. t7 ]
+//   tile 0 [ t0 t1 .. t7 ] = [ * . .. . ]
+//   tile 1 [ t0 t1 .. t7 ] = [ . * .. . ]     eight products, none of which waits for another,
+//     ..                                      and each lane keeps four numbers of the 32
+//   tile 7 [ t0 t1 .. t7 ] = [ . . .. * ]
 //
-// and each lane holds four that are of use, for which it fetches and unpacks scales: once for 512
-// weights what would be done 8 times over.  Sums must still be added up block after block.  Lanes
-// 4g and 4g + 2 take row g, the others row g + 8: the first of two has blocks 0-3, and hands its
-// sum to the second, which has blocks 4-7.
+// for which it fetches and unpacks scales: once for 512 weights what would be done 8 times over.
+// Sums must still be added up block after block.  Lanes 4g and 4g + 2 take row g, the others row
+// g + 8: the first of two has blocks 0-3, and hands its sum to the second, which has blocks 4-7.
 
 #define TILES 8  // of a row, at once
 #define HALVES (1 + SCALES_OF_16)  // of a block, with scales of their own
@@ -36,31 +35,29 @@ __device__ __forceinline__ void load_token(Token& x, const i8* xq, const float* 
     if (HAS_MINIMUM) x.sums = *((const float4*)(sums + at + 2 * c));
 }
 
-// sum[half][0..3]: rows g, g, g + 8, g + 8 of tiles 2c, 2c + 1, 2c, 2c + 1.  A product waits for
-// the one it adds to: CHAINS of them are on their way at once.
-__device__ __forceinline__ void multiply(int sum[HALVES][4], const Eight& w, uint2 bytes, int g) {
-    int odd[4] = {};
-#pragma unroll
-    for (int half = 0; half < HALVES; half++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) sum[half][i] = FLOAT_START;
+// sum[half][0..3]: rows g, g, g + 8, g + 8 of tiles 2c, 2c + 1, 2c, 2c + 1.
+__device__ __forceinline__ void multiply(float sum[HALVES][4], const Eight& w, uint2 bytes, int c) {
 #pragma unroll
     for (int u = 0; u < TILES; u++) {
-        u32 piece[4], b0 = g == u ? bytes.x : 0, b1 = g == u ? bytes.y : 0;
+        u32 piece[4];
+        float products[HALVES][4];
         unpack(w.weights[u], piece);
 #if SCALES_OF_16
-        mma_s8_half_add(sum[0], piece[0], piece[1], b0);
-        mma_s8_half_add(sum[1], piece[2], piece[3], b1);
+        mma_s8_half(products[0], piece[0], piece[1], bytes.x);
+        mma_s8_half(products[1], piece[2], piece[3], bytes.y);
 #else
-        mma_s8_add(CHAINS == 2 && u % 2 ? odd : sum[0], piece, b0, b1);
+        mma_s8(products[0], piece, bytes.x, bytes.y);
 #endif
-    }
 #pragma unroll
-    for (int i = 0; i < 4; i++) sum[0][i] += odd[i];
+        for (int half = 0; half < HALVES; half++)
+#pragma unroll
+            for (int i = u % 2; i < 4; i += 2)
+                sum[half][i] = u < 2 || c == u / 2 ? products[half][i] : sum[half][i];
+    }
 }
 
 // The terms of linear_q8.cu, by row (g, g + 8), half and tile (2c, 2c + 1).
-__device__ __forceinline__ void make_terms(float term[2][HALVES][2], const int sum[HALVES][4],
+__device__ __forceinline__ void make_terms(float term[2][HALVES][2], const float sum[HALVES][4],
                                            const Eight& w, const Token& x) {
 #pragma unroll
     for (int j = 0; j < 2; j++) {
@@ -73,7 +70,7 @@ __device__ __forceinline__ void make_terms(float term[2][HALVES][2], const int s
                 float sum_of_x = !HAS_MINIMUM ? 0 : HALVES == 1 ? low + high : half ? high : low;
                 int piece = 2 * half + h;
                 term[h][half][j] =
-                    term_of(of.scale[piece], of.start[piece], __int_as_float(sum[half][2 * h + j]),
+                    term_of(of.scale[piece], of.start[piece], sum[half][2 * h + j],
                             of.minimum[piece], sum_of_x);
             }
     }
@@ -97,10 +94,10 @@ __device__ __forceinline__ Prepared room_of(u8* shared, int room) {
 __device__ __forceinline__ float add_eight(float acc, const Eight& eight, const Prepared& token,
                                            int at, int end, int lane) {
     Token x;
-    int sum[HALVES][4], g = lane >> 2, c = lane & 3;
-    float term[2][HALVES][2];
+    int c = lane & 3;
+    float sum[HALVES][4], term[2][HALVES][2];
     load_token(x, token.xq, token.dx, token.sums, at, lane);
-    multiply(sum, eight, x.bytes, g);
+    multiply(sum, eight, x.bytes, c);
     make_terms(term, sum, eight, x);
     // Neighbours exchange: even lanes get all of row g, odd ones all of row g + 8.
     bool odd = c & 1;

@@ -6,124 +6,177 @@
 // Eight tiles of a row at once (eight.cuh says how).
 //
 // With KIND the token comes as float32, and every thread block prepares it for itself, as
-// prepare.cu would (with NORM it norms it first): the first weights are on their way meanwhile, and
-// a kernel of its own would take longer to begin than this takes.
+// prepare.cu would (with NORM it norms it first): a kernel of its own would take longer to begin
+// than this takes.
 //
-// A thread block takes every gridDim.x-th row tile, a warp of it a strand.  While eight tiles are
-// worked on, the next are on their way.
+// Weights come through rings in shared memory (row_ring.cuh).
+
+// A token that is asked for after all stages comes when they have come.  So where it is still to be
+// normed, half of them are asked for after it.
 
 #define STRANDS 8
 #define ONE_TOKEN 1
 #define TOKEN_TILES 1
-#define CHAINS 1  // of products
-#define BUFFERS (LOW_BYTES == 16 ? 2 : 3)  // of eight tiles: one worked on, the others on their way
-#define MOST_ROW_TILES 32  // of a thread block
+#ifdef NORM
+#define EARLY_STAGES ((STAGES + 1) / 2)
+#else
+#define EARLY_STAGES STAGES
+#endif
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
+#define FROM_STAGES
 #include "tile.cuh"
 #include "products_q8.cuh"
 #include "strands.cuh"
 #include "eight.cuh"
+#include "row_ring.cuh"
 #ifdef KIND
 #include "prepare.cuh"
 #endif
 
-__device__ __forceinline__ void load_eight(Eight& into, const Planes& w, long long tile, int lane) {
-    Planes mine = of_lane(w, tile, lane), my_scales = of_lane(w, tile + 2 * (lane & 3), lane);
+// `aside`: how many of a group of eight come before the first tile.
+__device__ __forceinline__ void read_eight(Eight& into, u8* stage, int aside, int lane) {
+    u8 *high = stage + TILES * LOW_TILE, *scales = high + TILES * HIGH_TILE;
+    Planes from = {stage, high, scales, scales + TILES * SCALE_TILE};
+    int c = lane & 3;
+    Planes mine = of_lane(from, 0, lane);
 #pragma unroll
     for (int u = 0; u < TILES; u++) load_weights(into.weights[u], mine, u);
+    if (FORMAT != PARTS_MIN) from.supers += (aside + 2 * c) / 8 * SUPERS;
+    Planes my_scales = of_lane(from, 2 * c, lane);
 #pragma unroll
     for (int j = 0; j < 2; j++) load_scales(into.scales[j], my_scales, j);
 }
 
 #ifdef KIND
-__device__ __forceinline__ Prepared prepare_token(u8* shared, const float* x, const float* weight,
+#define TOKEN const float *x, const float *__restrict__ weight, float eps
+#define PREPARED prepare_token(token, mine, UNIT == 1 ? mine : ordered, by, eps, blocks)
+
+// This thread's columns of the token, or of the norm's weights: PIECES times four.
+struct Columns {
+    float4 piece[PIECES];
+};
+
+// Fours of columns; beyond the last there are zeros.
+__device__ __forceinline__ float4 four_at(const float* from, int i, int columns) {
+    return i < columns / 4 ? ((const float4*)from)[i] : make_float4(0, 0, 0, 0);
+}
+
+__device__ __forceinline__ void load_columns(Columns& mine, const float* from, int columns) {
+#pragma unroll
+    for (int j = 0; j < PIECES; j++) mine.piece[j] = four_at(from, four_of(j), columns);
+}
+
+__device__ __forceinline__ void load_ordered(Columns& mine, const float* from, int columns) {
+#pragma unroll
+    for (int j = 0; j < PIECES; j++)
+        mine.piece[j] = four_at(from, threadIdx.x + j * STRANDS * WARP, columns);
+}
+
+// `ordered` are the columns whose squares this thread adds up, in the order of root_of.
+__device__ __forceinline__ Prepared prepare_token(u8* shared, const Columns& mine,
+                                                  const Columns& ordered, const Columns& by,
                                                   float eps, int blocks) {
-    int columns = blocks * 32, step = UNIT * blockDim.x;
+    int columns = blocks * 32;
     Prepared p = room_of(shared, room_for(blocks));
 #ifdef NORM
-    float root = root_of(x, columns, eps);
-#endif
-    for (int start = 0; start < columns / 4; start += step) {
-        float v[UNIT][4] = {};
-        bool here = start + four_of(0) < columns / 4;
+    float squares = 0;  // zeros change nothing
 #pragma unroll
-        for (int h = 0; h < UNIT; h++) {
-            if (!here) continue;
-            int i = start + four_of(h);
-            float4 four = ((const float4*)x)[i];
-            v[h][0] = four.x, v[h][1] = four.y, v[h][2] = four.z, v[h][3] = four.w;
-#ifdef NORM
-            normalise(v[h], ((const float4*)weight)[i], root);
+    for (int j = 0; j < PIECES; j++) add_squares(squares, ordered.piece[j]);
+    float root = root_of_sum(squares, columns, eps);
 #endif
-        }
-        store(v, start + four_of(0), 0, 1, p.xq, p.dx, p.sums, here);
+    float v[PIECES][4];
+#pragma unroll
+    for (int j = 0; j < PIECES; j++) {
+        float4 four = mine.piece[j];
+        v[j][0] = four.x, v[j][1] = four.y, v[j][2] = four.z, v[j][3] = four.w;
+    }
+#ifdef NORM
+    normalise(v, by.piece, root);
+#endif
+    store(v, 0, columns, 0, 1, p.xq, p.dx, p.sums);
+    __syncthreads();
+    return p;
+}
+#else
+#define TOKEN const i8 *xq, const float *dx, const float2 *sums
+#ifdef FAR  // a token for which there is no room beside the rings
+#define PREPARED Prepared{(i8*)xq, (float2*)sums, (float*)dx}
+#else
+#define PREPARED fetch_token(token, xq, dx, sums, blocks)
+#endif
+
+// 16 bytes at a time, of 512 blocks at once; what is read beyond the last block is room.
+__device__ __forceinline__ Prepared fetch_token(u8* shared, const i8* xq, const float* dx,
+                                                const float2* sums, int blocks) {
+    Prepared p = room_of(shared, room_for(blocks));
+    const uint4 *bytes = (const uint4*)xq, *of_sums = (const uint4*)sums, *of_dx = (const uint4*)dx;
+    for (int start = 0; start < blocks; start += 512) {
+        uint4 some[4], sum, d;
+        int i = start * 2 + threadIdx.x, s = start / 2 + threadIdx.x, e = start / 4 + threadIdx.x;
+        bool has_sum = HAS_MINIMUM && s < (blocks + 1) / 2;
+        bool has_d = threadIdx.x < 128 && e < (blocks + 3) / 4;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j * 256 < blocks * 2) some[j] = bytes[i + j * 256];
+        if (has_sum) sum = of_sums[s];
+        if (has_d) d = of_dx[e];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j * 256 < blocks * 2) ((uint4*)p.xq)[i + j * 256] = some[j];
+        if (has_sum) ((uint4*)p.sums)[s] = sum;
+        if (has_d) ((uint4*)p.dx)[e] = d;
     }
     __syncthreads();
     return p;
 }
-#define TOKEN const float *x, const float *__restrict__ weight, float eps
-#else
-#define TOKEN const i8 *xq, const float *dx, const float2 *sums
 #endif
 
 extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     linear_q8_one(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
-                  const u8* high, const u8* scales, const u8* supers, TOKEN, int rows, int stride,
+                  const u8* high, const u8* scales, const u8* supers, TOKEN, int rows,
                   int blocks) {
-    __shared__ float strand_sums[MOST_ROW_TILES][STRANDS][16];
-    Planes w = {low, high, scales, supers};
+    extern __shared__ __align__(16) u8 rings[];
+    __shared__ float strand_sums[AT_ONCE][STRANDS][16];
     int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
-    int row_tiles = (rows + 15) / 16, run = run_length(blocks);
-    int first = min(strand * run, blocks), last = min(first + run, blocks);
-    int start = first < last ? first : 0, end = first < last ? last : 0;  // empty: sums of zero
-    float acc = 0;  // of row g or g + 8, in the second of the row's two lanes
-
-    struct Place {
-        int tile, at;
-    };
-    auto next = [&](Place p) {
-        bool more = p.at + TILES < end;
-        return Place{more ? p.tile : p.tile + (int)gridDim.x, more ? p.at + TILES : start};
-    };
-    auto load = [&](Eight& into, Place p) {
-        if (p.tile < row_tiles) load_eight(into, w, (long long)p.tile * blocks + p.at, lane);
-    };
-    Eight eight[BUFFERS];
-    Place here = {(int)blockIdx.x, start}, ahead = here;
-    int slot = 0;
-#pragma unroll
-    for (int b = 0; b < BUFFERS - 1; b++) load(eight[b], ahead), ahead = next(ahead);
-    wait_for_previous();  // for the token, and for y and residual
+    int row_tiles = (rows + 15) / 16;
+    RowRing ring = make_row_ring(rings, {low, high, scales, supers}, row_tiles, blocks);
+    u8* token = rings + STRANDS * STAGES * STAGE;
+    fill(ring, 0, EARLY_STAGES);
     let_next_begin();
 #ifdef KIND
-    extern __shared__ __align__(16) u8 token[];
-    Prepared prepared = prepare_token(token, x, weight, eps, blocks);
-#else
-    Prepared prepared = {(i8*)xq, (float2*)sums, (float*)dx};
+    Columns mine, ordered, by;
 #endif
+#ifdef NORM
+    load_columns(by, weight, blocks * 32);
+#endif
+    wait_for_previous();  // for the token, y and residual
+#ifdef KIND
+    load_columns(mine, x, blocks * 32);
+    if (UNIT == 2) load_ordered(ordered, x, blocks * 32);
+#endif
+    fill(ring, EARLY_STAGES, STAGES);
+    Prepared prepared = PREPARED;
+
 #pragma unroll 1
-    while (here.tile < row_tiles) {
-#pragma unroll
-        for (int b = 0; b < BUFFERS; b++) {
-            load(eight[(b + BUFFERS - 1) % BUFFERS], ahead);
-            ahead = next(ahead);
-            acc = add_eight(acc, eight[b], prepared, here.at, end, lane);
-            Place then = next(here);
-            if (then.tile != here.tile) {
-                if (c >> 1) strand_sums[slot][strand][g + 8 * (c & 1)] = acc;
-                acc = 0, slot++;
+    for (int start = 0; blockIdx.x + start * gridDim.x < row_tiles; start += AT_ONCE) {
+        int row = row_of_thread(start);
+        float before = residual && row < rows ? residual[row] : 0.0f;
+#pragma unroll 1
+        for (int i = 0; i < AT_ONCE && blockIdx.x + (start + i) * gridDim.x < row_tiles; i++) {
+            float acc = 0;
+#pragma unroll 1
+            for (int at = ring.first; at < ring.last; at += TILES) {
+                Eight eight;
+                read_eight(eight, wait_for_stage(ring), ring.first & 7, lane);
+                ask_again(ring);
+                acc = add_eight(acc, eight, prepared, at, ring.last, lane);
             }
-            here = then;
-            if (here.tile >= row_tiles) break;
+            if (c >> 1) strand_sums[i][strand][g + 8 * (c & 1)] = acc;
         }
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < slot * 16; i += blockDim.x) {
-        float sum = strand_sums[i / 16][0][i % 16];
-        for (int s = 1; s < STRANDS; s++) sum += strand_sums[i / 16][s][i % 16];
-        int row = (blockIdx.x + i / 16 * gridDim.x) * 16 + i % 16;
-        finish(y, bias, residual, sum, row, 0, rows, stride, 1);
+        __syncthreads();
+        add_up({y, bias, residual, rows}, strand_sums, start, before);
+        __syncthreads();
     }
 }

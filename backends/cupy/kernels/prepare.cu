@@ -31,11 +31,13 @@ extern "C" __global__ void prepare(const float* x, const float* __restrict__ wei
     int step = UNIT * blockDim.x;
     for (int start = blockIdx.y * step; start < columns / 4; start += step * gridDim.y) {
         float v[UNIT][4] = {};
-        bool here = start + four_of(0) < columns / 4;
+#ifdef NORM
+        float4 by[UNIT] = {};
+#endif
 #pragma unroll
         for (int h = 0; h < UNIT; h++) {
-            if (!here) continue;
             int i = start + four_of(h);
+            if (i >= columns / 4) continue;
 #if defined(GLU)
             const float4* both = (const float4*)(x + 2ll * t * columns);
             float4 gate = both[i], up = both[columns / 4 + i];
@@ -46,13 +48,19 @@ extern "C" __global__ void prepare(const float* x, const float* __restrict__ wei
             v[h][0] = four.x, v[h][1] = four.y, v[h][2] = four.z, v[h][3] = four.w;
 #endif
 #ifdef NORM
-            normalise(v[h], ((const float4*)weight)[i], root);
+            by[h] = ((const float4*)weight)[i];
 #endif
-            if (plain)
+        }
+#ifdef NORM
+        normalise(v, by, root);
+#endif
+#pragma unroll
+        for (int h = 0; h < UNIT; h++) {
+            int i = start + four_of(h);
+            if (plain && i < columns / 4)
                 ((float4*)(plain + (long long)t * columns))[i] =
                     make_float4(v[h][0], v[h][1], v[h][2], v[h][3]);
         }
-        store(v, start + four_of(0), t, padded, packed, dx, sums,
-              here);  // with every lane of the warp: they shuffle
+        store(v, start, columns, t, padded, packed, dx, sums);
     }
 }

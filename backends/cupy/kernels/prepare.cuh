@@ -1,12 +1,28 @@
 // Four columns of a row as KIND wants them, and where they lie (prepare.cu says both); and the root
-// of a row's mean square.  Of prepare.cu, and of linear_q8_ring.cu and linear_q8_one.cu, which prepare
-// a token by themselves.
+// of a row's mean square.  Of prepare.cu, and of linear_q8_one.cu, which prepares a token by itself.
 
 #define KIND_F32 0
 #define KIND_Q8_0 1
 #define KIND_Q8_K 2
 #define KIND_F16 3
 #define KIND_BF16 4
+
+// A division that is right for any two numbers branches, and so nothing else is done meanwhile.  Far
+// from the ends of the range of exponents these steps give the same bits, by Markstein's theorem
+// (IBM J. Res. Dev. 34, 1990): what a quotient that is nearly right leaves over says what it lacks.
+__device__ __forceinline__ bool usual(float x) { return fabsf(x) > 1e-12f && fabsf(x) < 1e12f; }
+
+__device__ __forceinline__ float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return fmaf(fmaf(-x, y, 1.0f), y, y);
+}
+
+// `inverse` is 1 / by, rounded.
+__device__ __forceinline__ float quotient(float x, float by, float inverse) {
+    float y = x * inverse;
+    return fmaf(fmaf(-by, y, x), inverse, y);
+}
 
 #ifdef NORM
 __device__ float row_sum(float x) {
@@ -36,9 +52,24 @@ __device__ __forceinline__ float root_of(const float* row, int columns, float ep
     return root_of_sum(squares, columns, eps);
 }
 
-__device__ __forceinline__ void normalise(float v[4], float4 by, float root) {
-    v[0] = __fdiv_rn(v[0], root) * by.x, v[1] = __fdiv_rn(v[1], root) * by.y;
-    v[2] = __fdiv_rn(v[2], root) * by.z, v[3] = __fdiv_rn(v[3], root) * by.w;
+template <int PIECES_>
+__device__ __forceinline__ void normalise(float (&v)[PIECES_][4], const float4 (&by)[PIECES_],
+                                          float root) {
+    bool all_usual = usual(root);
+#pragma unroll
+    for (int i = 0; i < 4 * PIECES_; i++) all_usual &= usual(v[i / 4][i % 4]);
+    if (all_usual) {
+        float inverse = reciprocal(root);
+#pragma unroll
+        for (int i = 0; i < 4 * PIECES_; i++)
+            v[i / 4][i % 4] = quotient(v[i / 4][i % 4], root, inverse);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4 * PIECES_; i++) v[i / 4][i % 4] = __fdiv_rn(v[i / 4][i % 4], root);
+    }
+#pragma unroll
+    for (int j = 0; j < PIECES_; j++)
+        v[j][0] *= by[j].x, v[j][1] *= by[j].y, v[j][2] *= by[j].z, v[j][3] *= by[j].w;
 }
 #endif
 
@@ -78,39 +109,9 @@ __device__ __forceinline__ u32 warp_max(u32 x) {
     asm volatile("redux.sync.max.u32 %0, %1, %2;" : "=r"(most) : "r"(x), "n"(EVERY_LANE));
     return most;
 }
-#endif
 
-// Each thread has the columns 4 * i .., and of 256 those 128 further on too.
-__device__ __forceinline__ void store(const float x[UNIT][4], int i, int t, int padded,
-                                      void* packed, float* dx, float2* sums, bool here) {
-#if KIND == KIND_F16 || KIND == KIND_BF16
-    if (!here) return;
-    int k = 4 * i;
-#if KIND == KIND_F16
-    u32 first = pair_f16(x[0][0], x[0][1]), second = pair_f16(x[0][2], x[0][3]);
-#else
-    u32 first = pair_bf16(x[0][0], x[0][1]), second = pair_bf16(x[0][2], x[0][3]);
-#endif
-#ifdef HOPPER  // 8 tokens by 8 products after one another (wgmma.cuh)
-    u32* to = (u32*)packed + ((long long)(k / 32) * padded + t / 8 * 8) * 16;
-    to += (k >> 4 & 1) * 64 + t % 8 * 4 + (k >> 2 & 3);
-    to[0] = first, to[32] = second;
-#else
-    u16* to = (u16*)packed + ((long long)(k / 32) * padded + t) * 32 + tile_order(k % 32);
-    *(uint2*)to = make_uint2(first, second);
-#endif
-#elif KIND == KIND_Q8_0
-    int q[4];
-    const float* v = x[0];
-    float most = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
-    for (int step = 1; step < 8; step <<= 1)
-        most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, step));
-    float d = __fdiv_rn(most, 127.0f);
-    float inverse = d ? __fdiv_rn(1.0f, d) : 0.0f;
-    for (int j = 0; j < 4; j++) q[j] = (int)roundf(v[j] * inverse);
-    store_bytes(q, from_f16(to_f16(d)), i, t, padded, packed, dx, sums, here);
-#elif KIND == KIND_Q8_K
-    // The largest magnitude, and the sign of the first column that has it.
+// Of 256 columns the one of the largest magnitude, and of these the first.
+__device__ __forceinline__ float largest(const float x[UNIT][4], int i) {
     u32 most = 0, first = 0;
     for (int h = 0; h < 2; h++)
         for (int j = 0; j < 4; j++) most = max(most, __float_as_uint(fabsf(x[h][j])));
@@ -121,13 +122,96 @@ __device__ __forceinline__ void store(const float x[UNIT][4], int i, int t, int 
             if (__float_as_uint(fabsf(x[h][j])) == most) first = max(first, place);
         }
     float magnitude = __uint_as_float(most);
-    float inverse = __fdiv_rn(-127.0f, warp_max(first) & 1 ? -magnitude : magnitude);
-    float d = magnitude ? __fdiv_rn(1.0f, inverse) : 0.0f;
-    for (int h = 0; h < 2; h++) {
-        int q[4];
+    return warp_max(first) & 1 ? -magnitude : magnitude;
+}
+#elif KIND == KIND_Q8_0
+// Of 32 columns the largest magnitude.
+__device__ __forceinline__ float largest(const float x[UNIT][4], int i) {
+    const float* v = x[0];
+    float most = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
+    for (int step = 1; step < 8; step <<= 1)
+        most = fmaxf(most, __shfl_xor_sync(EVERY_LANE, most, step));
+    return most;
+}
+#endif
+
+#if KIND == KIND_Q8_0 || KIND == KIND_Q8_K
+struct Scale {
+    float d, inverse;
+};
+
+template <bool USUAL>
+__device__ __forceinline__ Scale scale_of(float most) {
+#if KIND == KIND_Q8_0
+    if (USUAL) {
+        float d = quotient(most, 127.0f, 1.0f / 127.0f);
+        return {from_f16(to_f16(d)), reciprocal(d)};
+    }
+    float d = __fdiv_rn(most, 127.0f);
+    return {from_f16(to_f16(d)), d ? __fdiv_rn(1.0f, d) : 0.0f};
+#else
+    if (USUAL) {
+        float inverse = quotient(-127.0f, most, reciprocal(most));
+        return {reciprocal(inverse), inverse};
+    }
+    float inverse = __fdiv_rn(-127.0f, most);
+    return most ? Scale{__fdiv_rn(1.0f, inverse), inverse} : Scale{0.0f, 0.0f};
+#endif
+}
+#endif
+
+// PIECES_ times four columns of a thread (four_of), those of number j of x from 4 * four_of(j) +
+// `beyond` on.  Every lane of a warp takes part: they shuffle.
+template <int PIECES_>
+__device__ __forceinline__ void store(const float (&x)[PIECES_][4], int beyond, int columns, int t,
+                                      int padded, void* packed, float* dx, float2* sums) {
+#if KIND == KIND_F16 || KIND == KIND_BF16
+#pragma unroll
+    for (int p = 0; p < PIECES_; p++) {
+        int k = 4 * (beyond + four_of(p));
+        if (k >= columns) continue;
+#if KIND == KIND_F16
+        u32 first = pair_f16(x[p][0], x[p][1]), second = pair_f16(x[p][2], x[p][3]);
+#else
+        u32 first = pair_bf16(x[p][0], x[p][1]), second = pair_bf16(x[p][2], x[p][3]);
+#endif
+#ifdef HOPPER  // 8 tokens by 8 products after one another (wgmma.cuh)
+        u32* to = (u32*)packed + ((long long)(k / 32) * padded + t / 8 * 8) * 16;
+        to += (k >> 4 & 1) * 64 + t % 8 * 4 + (k >> 2 & 3);
+        to[0] = first, to[32] = second;
+#else
+        u16* to = (u16*)packed + ((long long)(k / 32) * padded + t) * 32 + tile_order(k % 32);
+        *(uint2*)to = make_uint2(first, second);
+#endif
+    }
+#elif KIND == KIND_Q8_0 || KIND == KIND_Q8_K
+    float most[PIECES_ / UNIT];
+    Scale scale[PIECES_ / UNIT];
+    bool all_usual = true;
+#pragma unroll
+    for (int p = 0; p < PIECES_; p += UNIT) {
+        most[p / UNIT] = largest(x + p, beyond + four_of(p));
+        all_usual &= usual(most[p / UNIT]);
+    }
+    if (all_usual) {
+#pragma unroll
+        for (int p = 0; p < PIECES_ / UNIT; p++) scale[p] = scale_of<true>(most[p]);
+    } else {
+#pragma unroll
+        for (int p = 0; p < PIECES_ / UNIT; p++) scale[p] = scale_of<false>(most[p]);
+    }
+#pragma unroll
+    for (int p = 0; p < PIECES_; p++) {
+        int q[4], i = beyond + four_of(p);
+        float d = scale[p / UNIT].d, inverse = scale[p / UNIT].inverse;
+#pragma unroll
         for (int j = 0; j < 4; j++)
-            q[j] = magnitude ? min(__float2int_rn(__fmul_rn(inverse, x[h][j])), 127) : 0;
-        store_bytes(q, d, i + WARP * h, t, padded, packed, dx, sums, here);
+#if KIND == KIND_Q8_0
+            q[j] = (int)roundf(x[p][j] * inverse);
+#else
+            q[j] = min(__float2int_rn(__fmul_rn(inverse, x[p][j])), 127);
+#endif
+        store_bytes(q, d, i, t, padded, packed, dx, sums, 4 * i < columns);
     }
 #endif
 }

@@ -208,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     Draw d = draws[blockIdx.x];
     out += blockIdx.x, x += (long long)blockIdx.x * columns, pieces += blockIdx.x * n_tiles;
     const Work& work = works[blockIdx.x];
-    if (threadIdx.x == 0) out->decided = 0;
+    if (threadIdx.x == 0) out->token = 0, out->decided = 0;
     Top top = top_of(pieces, n_tiles);
     if (!top.lawful()) return;
     Choice choice = {d, x, d.temperature == 1 ? top.best.x : 0.0, one, *out};

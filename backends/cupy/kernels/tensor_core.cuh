@@ -36,21 +36,6 @@ __device__ __forceinline__ void mma_s8(float d[4], const u32 a[4], u32 b0, u32 b
     for (int i = 0; i < 4; i++) d[i] = __int_as_float(sum[i]);
 }
 
-// Added to integers that began at FLOAT_START: exact in any order.
-__device__ __forceinline__ void mma_s8_add(int sum[4], const u32 a[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ void mma_s8_half_add(int sum[4], u32 a0, u32 a1, u32 b0) {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-        : "r"(a0), "r"(a1), "r"(b0));
-}
-
 // The same with 16 products an element.
 __device__ __forceinline__ void mma_s8_half(float d[4], u32 a0, u32 a1, u32 b0) {
     int sum[4];

@@ -225,6 +225,11 @@ __device__ __forceinline__ void unpack(const Raw& r, u32 piece[4]) {
 #endif
 }
 
+// Byte i of four as a number: it becomes the last bits of 2**23, which is then taken away.
+__device__ __forceinline__ float from_byte(u32 four, int i) {
+    return __uint_as_float(__byte_perm(four, 0x4b000000u, 0x7440 | i)) - 8388608.0f;
+}
+
 // The scale of each piece, divided by 2**SHIFT.
 __device__ __forceinline__ void scales_of(const Raw& r, float scale[4]) {
     const float unit = 1.0f / (1 << SHIFT);
@@ -234,7 +239,7 @@ __device__ __forceinline__ void scales_of(const Raw& r, float scale[4]) {
 #elif FORMAT == Q6_K
         scale[i] = (float)(i8)(r.scale >> 8 * i) * (from_f16(r.super_d >> 16 * (i & 1)) * unit);
 #elif FORMAT == Q4_K || FORMAT == Q5_K
-        scale[i] = (float)(r.scale >> 8 * (i & 1) & 255) * from_f16(r.super_d >> 16 * (i & 1));
+        scale[i] = from_byte(r.scale, i & 1) * from_f16(r.super_d >> 16 * (i & 1));
 #elif FORMAT == MXFP4
         u32 e = r.scale >> 8 * (i & 1) & 255;
         scale[i] = e ? __uint_as_float(e << 23) * 0.5f : __uint_as_float(0x00200000u);
@@ -249,8 +254,7 @@ __device__ __forceinline__ void minima_of(const Raw& r, float minimum[4]) {
 #if FORMAT == PARTS_MIN
         minimum[i] = r.minima[i];
 #elif HAS_MINIMUM
-        minimum[i] =
-            (float)(r.scale >> (16 + 8 * (i & 1)) & 255) * from_f16(r.super_m >> 16 * (i & 1));
+        minimum[i] = from_byte(r.scale, 2 + (i & 1)) * from_f16(r.super_m >> 16 * (i & 1));
 #else
         minimum[i] = 0;
 #endif

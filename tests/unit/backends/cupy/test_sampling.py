@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 
 def choose(folder, logits, draws):
-    """`backends.cupy.sampling.run`, emulated: what is not decided is None."""
+    """`backends.cupy.sampling.start`, emulated: what is not decided is None."""
     asked = sampling.pack(draws, logits.shape[1])
     n, columns = len(draws), logits.shape[1]
     tiles, one = -(-columns // sampling.TILE), sampling.unit(columns)
