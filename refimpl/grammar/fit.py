@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.distinct import is_infinite, matching, members
+from refimpl.grammar.distinct import MAX_MEMBERS, is_infinite, matching, members
 from refimpl.grammar.json_values import canonical
 from refimpl.grammar.keys import KeyAutomaton
 from refimpl.grammar.members import ObjectPlan, Sat
@@ -44,6 +44,7 @@ class Fit:
         self._sat: dict[Expr, bool] = {}
         self._plans: dict[ObjectShape, ObjectPlan] = {}
         self._automata: dict[object, KeyAutomaton] = {}
+        self._many: dict[tuple[Expr, int], bool] = {}
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
     # --- values
@@ -173,11 +174,17 @@ class Fit:
             return []
         if any(c.lo > 1 or c.hi is not None for c in a.contains):
             raise UnsupportedError("uniqueItems beside counted `contains`")
-        need = [self.unlike(a.item(i), values) for i in range(index, a.lo)]
-        few = [e for e in need if not is_infinite(self, e, 0)]
+        most = max(MAX_MEMBERS, a.lo)  # of which the items before leave enough
+        few = [e for i in range(index, a.lo) if not self.is_many(e := a.item(i), most)]
         if a.contains and few:
             raise UnsupportedError("uniqueItems beside `contains` over a small set of values")
-        return [tuple(map(self.value, members(self.reader.union(e)))) for e in few]
+        left = (self.reader.union(self.unlike(e, values)) for e in few)
+        return [tuple(map(self.value, members(self.r, u, most))) for u in left]
+
+    def is_many(self, expr: Expr, most: int) -> bool:
+        if (expr, most) not in self._many:
+            self._many[expr, most] = is_infinite(self, expr, most)
+        return self._many[expr, most]
 
     def value(self, value: Any) -> str:
         """The canonical text of a value, which `unlike` can then exclude."""

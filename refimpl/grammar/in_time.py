@@ -10,6 +10,7 @@ and shared by all requests: tokens that lead to the same state are counted toget
 tokens left as the worst of them needs, the mask is the constraint's own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +74,19 @@ class Needs:
         return self._known[state]
 
     def _of(self, state: State) -> Need:
-        self.bytes_of(state)  # whose first byte then leads to a state that knows its own
-        steady = self._is_steady(state)
-        trie = self.others if steady else self.trie
-        group, states = where_tokens_lead(self.machine, state, self.constraint.vocabulary, trie)
+        way = self._begin_the_way(state)
+        plain = self._after_plain(state)
+        trie = self.trie if plain is None else self.others
+        group, states = where_tokens_lead(
+            self.machine, state, self.constraint.vocabulary, trie, self.closing.whatever_was_read
+        )
+        if plain is not None:
+            group[self.plain] = len(states)
+            states.append(plain)
+        if way is not None:
+            group[self.constraint.vocabulary.byte_tokens[way[0]]] = len(states)
+            states.append(way[1])
         needs = [self.bytes_of(s) for s in states]
-        if steady:
-            group[self.plain] = len(needs)
-            needs.append(self.bytes_of(state))
         group[group < 0] = len(needs)
         group[self.stops] = len(needs) + 1
         return Need(
@@ -93,24 +99,41 @@ class Needs:
         rest = self.closing.rest(state)
         return NEVER if rest is None else len(rest)
 
-    def _is_steady(self, state: State) -> bool:
-        """Inside a string of any text: plain characters lead back to the same state."""
+    def _begin_the_way(self, state: State) -> tuple[int, State] | None:
+        """The first byte of the rest, and where it leads: to a state that knows its own rest."""
+        rest = self.closing.rest(state)
+        after = self.machine.step(state, rest[0]) if rest else None
+        if not rest or after is None:
+            return None
+        self.closing.keep(after, rest[1:])
+        return rest[0], after
+
+    def _after_plain(self, state: State) -> State | None:
+        """Where plain characters lead if that is one state: inside a string of any text."""
         local = self.machine.locals[state.local]
-        return (
-            isinstance(local, Text)
-            and not local.position
-            and state.text is None
-            and all(
-                node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
-                for _, node, lo, hi in local.threads
-            )
-        )
+        if not isinstance(local, Text) or local.position or not _is_any_text(local):
+            return None
+        return state if state.text is None else self.closing.whatever_was_read(state)
+
+
+def _is_any_text(local: Text) -> bool:
+    return all(
+        node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
+        for _, node, lo, hi in local.threads
+    )
 
 
 def where_tokens_lead(
-    machine: Machine, start: State, vocabulary: Vocabulary, trie: Trie
+    machine: Machine,
+    start: State,
+    vocabulary: Vocabulary,
+    trie: Trie,
+    whatever_was_read: Callable[[State], State | None],
 ) -> tuple[Int32[ndarray, " tokens"], list[State]]:
-    """Of each token in the trie the index of the state it leads to, or -1; and these states."""
+    """Of each token in the trie the index of the state it leads to, or -1; and these states.
+
+    One state may speak for several that read different texts.
+    """
     walk, found = Walk(machine, start), []
     at, context = np.array([start.local], np.int32), np.zeros(1, np.int32)
     for level in trie.levels:
@@ -126,12 +149,15 @@ def where_tokens_lead(
     for i, (local, c) in enumerate(pairs.T.tolist()):
         stack, text, begun = walk.contexts[c]
         members = tokens[inverse.reshape(-1) == i]
-        if text is None:
-            group[members] = numbers.setdefault(State(local, stack), len(numbers))
+        read = lambda token: text + vocabulary.tokens[token][begun:]  # noqa: B023
+        alike = State(local, stack)
+        if text is not None:
+            alike = whatever_was_read(State(local, stack, read(members[0])))
+        if alike is not None:
+            group[members] = numbers.setdefault(alike, len(numbers))
             continue
         for token in members.tolist():  # each has read a text of its own
-            after = State(local, stack, text + vocabulary.tokens[token][begun:])
-            group[token] = numbers.setdefault(after, len(numbers))
+            group[token] = numbers.setdefault(State(local, stack, read(token)), len(numbers))
     group[trie.twins[:, 1]] = group[trie.twins[:, 0]]
     return group, list(numbers)
 

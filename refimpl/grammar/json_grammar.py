@@ -97,7 +97,7 @@ class JsonGrammar(ObjectSteps):
             return tuple(dict.fromkeys(done)) or None
         return None
 
-    def resume(self, frame: Any, result: Any, text: bytes) -> Local | None:
+    def resume(self, frame: Any, result: Any, text: bytes | None) -> Local | None:
         match frame:
             case KeyFrame():
                 return self.after_key(frame, result, text)
@@ -230,8 +230,10 @@ class JsonGrammar(ObjectSteps):
                 if self.fit.sat(expr) and self.fit.array_fits(t.shape, index, counts):
                     yield expr, replace(t, index=index, counts=counts)
 
-    def with_value(self, threads: tuple[ArrayThread, ...], text: bytes) -> tuple[ArrayThread, ...]:
-        if not any(t.shape.unique for t in threads):
+    def with_value(
+        self, threads: tuple[ArrayThread, ...], text: bytes | None
+    ) -> tuple[ArrayThread, ...]:
+        if text is None or not any(t.shape.unique for t in threads):
             return threads
         value = json.loads(text)
         key = canonical(value)

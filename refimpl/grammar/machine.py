@@ -62,7 +62,9 @@ class Grammar(Protocol):
         """What each byte does; bytes in no range are dead, and a later range wins."""
         ...
 
-    def resume(self, frame: Any, result: Any, text: bytes) -> Hashable | None: ...
+    def resume(self, frame: Any, result: Any, text: bytes | None) -> Hashable | None:
+        """Where a frame goes on; a text that is None has been forgotten (`unread`)."""
+        ...
 
     def result(self, local: Any) -> Hashable | None:
         """The result if this part may end here without another byte, else None."""

@@ -111,11 +111,11 @@ class ObjectSteps(StringSteps):
         missing = t.shape.required - seen
         return bool(missing if not isinstance(label, str) else missing & passed)
 
-    def after_key(self, frame: KeyFrame, label: Label, text: bytes) -> Colon | None:
+    def after_key(self, frame: KeyFrame, label: Label, text: bytes | None) -> Colon | None:
         seen = frame.seen
         if isinstance(label, str):
             seen |= {label}
-        elif frame.record:
+        elif frame.record and text is not None:
             seen |= {json.loads(text)}
         family, nexts = grouped(self.members(frame.threads, label, seen, frame.count))
         count = frame.count + 1
