@@ -154,6 +154,19 @@ class Closing:
         if known is None or len(known) > len(rest):
             self._rests[state] = rest
 
+    def suits(self, state: State, read: bytes, after: State) -> bool:
+        """Whether the rest of `after` ends this text too.
+
+        `after` is where these bytes lead once the recorded text is forgotten.
+        """
+        rest = self.rest(after)
+        if state.text is None or rest is None:
+            return True
+        if after.stack == state.stack:
+            now = State(after.local, after.stack, state.text + read)
+            return self._home(now, after, rest).holds(self.machine, now)
+        return home(self.machine, state, read + rest).holds(self.machine, state)
+
     def whatever_was_read(self, state: State) -> State | None:
         """The state that speaks for all that differ from this one in their recorded text alone."""
         easier = State(state.local, state.stack)
@@ -171,7 +184,7 @@ class Closing:
             after = self.machine.step(state, byte)
             assert after is not None, "what completes a state can be read from it"
             known = self._rests.get(after)
-            if known is not None and len(known) <= len(rest) - i:
+            if self._has_forgotten(after) or (known is not None and len(known) <= len(rest) - i):
                 return
             self._rests[after] = rest[i:]
             state = after
@@ -243,8 +256,7 @@ class Closing:
         offset, whole = machine.offset[stack], None if state.text is None else state.text + text
         read = whole if whole is None or offset < 0 else whole[offset:]
         local = self.resumed(machine.frame_of[stack], result, read)
-        kept = machine.records[machine.parent[stack]]
-        return State(local, machine.parent[stack], whole if kept else None)
+        return State(local, machine.parent[stack], None if offset == 0 else whole)
 
     def resumed(self, frame: int, result: int, read: bytes | None) -> int:
         machine = self.machine

@@ -74,19 +74,21 @@ class Needs:
         return self._known[state]
 
     def _of(self, state: State) -> Need:
-        way = self._begin_the_way(state)
-        plain = self._after_plain(state)
-        trie = self.trie if plain is None else self.others
+        plain, rest = self._after_plain(state), self.closing.rest(state)
+        trie, vocabulary = self.trie if plain is None else self.others, self.constraint.vocabulary
+        start = State(state.local, state.stack)
         group, states = where_tokens_lead(
-            self.machine, state, self.constraint.vocabulary, trie, self.closing.whatever_was_read
+            self.machine, start, vocabulary, trie, self.closing.whatever_was_read
         )
-        if plain is not None:
-            group[self.plain] = len(states)
-            states.append(plain)
-        if way is not None:
-            group[self.constraint.vocabulary.byte_tokens[way[0]]] = len(states)
-            states.append(way[1])
         needs = [self.bytes_of(s) for s in states]
+        if state.text is not None:
+            needs += self._of_others(state, group, states)
+        if plain is not None:
+            group[self.plain] = len(needs)
+            needs.append(self.bytes_of(plain))
+        if rest:  # whose first byte leads to a state that knows its own rest, see `follow`
+            group[vocabulary.byte_tokens[rest[0]]] = len(needs)
+            needs.append(len(rest) - 1)
         group[group < 0] = len(needs)
         group[self.stops] = len(needs) + 1
         return Need(
@@ -95,18 +97,36 @@ class Needs:
             most=max(needs, default=0),
         )
 
+    def _of_others(
+        self, state: State, group: Int32[ndarray, " tokens"], states: list[State]
+    ) -> list[int]:
+        """The needs of tokens to which the text of `state` matters; each is now its own group."""
+        tokens, needs = self.constraint.vocabulary.tokens, []
+        for token in np.flatnonzero(group >= 0).tolist():
+            after = states[group[token]]
+            if not self.closing.suits(state, tokens[token], after):
+                group[token] = len(states) + len(needs)
+                moved = self.machine.advance(state, tokens[token])
+                needs.append(NEVER if moved is None else self.bytes_of(moved))
+        return needs
+
+    def follow(self, state: State, data: bytes) -> State:
+        """The state after a token, which then needs no more than it was said to need."""
+        rest, moved = self.closing.rest(state), self.machine.advance(state, data)
+        assert moved is not None, "the constraint allowed this token"
+        if rest is not None and rest.startswith(data):
+            self.closing.keep(moved, rest[len(data) :])
+        elif state.text is not None:
+            after = self.machine.advance(State(state.local, state.stack), data)
+            assert after is not None, "what was forgotten only forbids"
+            end = self.closing.rest(after)
+            if end is not None and self.closing.suits(state, data, after):
+                self.closing.keep(moved, end)
+        return moved
+
     def bytes_of(self, state: State) -> int:
         rest = self.closing.rest(state)
         return NEVER if rest is None else len(rest)
-
-    def _begin_the_way(self, state: State) -> tuple[int, State] | None:
-        """The first byte of the rest, and where it leads: to a state that knows its own rest."""
-        rest = self.closing.rest(state)
-        after = self.machine.step(state, rest[0]) if rest else None
-        if not rest or after is None:
-            return None
-        self.closing.keep(after, rest[1:])
-        return rest[0], after
 
     def _after_plain(self, state: State) -> State | None:
         """Where plain characters lead if that is one state: inside a string of any text."""
@@ -132,7 +152,7 @@ def where_tokens_lead(
 ) -> tuple[Int32[ndarray, " tokens"], list[State]]:
     """Of each token in the trie the index of the state it leads to, or -1; and these states.
 
-    One state may speak for several that read different texts.
+    One state may speak for several that read different texts (`whatever_was_read`).
     """
     walk, found = Walk(machine, start), []
     at, context = np.array([start.local], np.int32), np.zeros(1, np.int32)
@@ -186,9 +206,5 @@ class InTime:
     def advance(self, state: tuple[Any, State, int], token: int) -> tuple[Any, State, int]:
         inner, own, left = state
         after = self.constraint.advance(inner, token)
-        if self.needs.is_plain:
-            return after, after, left - 1
         data = self.vocabulary.tokens[token]
-        moved = self.machine.advance(own, data) if data else own
-        assert moved is not None, "the constraint allowed this token"
-        return after, moved, left - 1
+        return after, self.needs.follow(own, data) if data else own, left - 1

@@ -9,7 +9,7 @@ values that this end goes on to write (`Home`).
 
 Two things are forgotten: the text that is being recorded, and, between two items, those before.
 
->>> sorted(later(',"a",2],true]', of_key=False)), sorted(later(':1,"b":{}}]', of_key=True))
+>>> sorted(later(',"a", 2],true]', of_key=False)), sorted(later(': 1,"b":{}}]', of_key=True))
 (['"a"', '2'], ['"b"'])
 """
 
@@ -81,9 +81,9 @@ def _part(text: bytes, n_rest: int, offset: int, of_key: bool) -> tuple[int, int
 
 
 def _recorded(machine: Machine, stack: int) -> list[tuple[int, bool]]:
-    """Where the recorded texts begin, from the innermost, and whether they are keys."""
-    out = []
-    while machine.records[stack]:
+    """Where the known texts begin, from the innermost, and whether they are keys."""
+    out: list[tuple[int, bool]] = []
+    while machine.records[stack] and not (out and out[-1][0] == 0):
         if (offset := machine.offset[stack]) >= 0:
             out.append((offset, isinstance(machine.frames[machine.frame_of[stack]], KeyFrame)))
         stack = machine.parent[stack]
@@ -92,10 +92,22 @@ def _recorded(machine: Machine, stack: int) -> list[tuple[int, bool]]:
 
 def later(text: str, *, of_key: bool) -> frozenset[str]:
     """The values that follow in the same array, or the keys that follow in the same object."""
-    found, at = [], _SKIP(text, 1)[1] if of_key else 0
+    found, at = [], _behind(text, 0) if of_key else _blank(text, 0)
     while text[at : at + 1] == ",":
-        value, at = _READ(text, at + 1)
+        value, at = _READ(text, _blank(text, at + 1))
         found.append(canonical(value))
-        if of_key:
-            _, at = _SKIP(text, at + 1)
+        at = _behind(text, at) if of_key else _blank(text, at)
     return frozenset(found)
+
+
+def _behind(text: str, at: int) -> int:
+    """Behind the member's value, from behind its key."""
+    _, at = _SKIP(text, _blank(text, _blank(text, at) + 1))
+    return _blank(text, at)
+
+
+def _blank(text: str, at: int) -> int:
+    """Behind white space."""
+    while at < len(text) and text[at] in " \t\n\r":
+        at += 1
+    return at
