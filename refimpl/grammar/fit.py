@@ -18,9 +18,8 @@ from typing import Any
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.distinct import MAX_MEMBERS, is_infinite, matching, members
 from refimpl.grammar.json_values import canonical
-from refimpl.grammar.keys import KeyAutomaton
+from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
 from refimpl.grammar.members import ObjectPlan, Sat
-from refimpl.grammar.regex import Node
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import (
     ArrayShape,
@@ -44,6 +43,8 @@ class Fit:
         self._sat: dict[Expr, bool] = {}
         self._plans: dict[ObjectShape, ObjectPlan] = {}
         self._automata: dict[object, KeyAutomaton] = {}
+        self._countable: dict[Patterns, bool] = {}
+        self._joint: dict[tuple[tuple[str, ...], tuple[Patterns, ...]], JointKeys] = {}
         self._many: dict[tuple[Expr, int], bool] = {}
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
@@ -226,9 +227,33 @@ class Fit:
         plans = [self.plan(o) for o in shapes]
         names = tuple(sorted({n for p in plans for n in p.names} | extra))
         patterns = tuple(sorted({x for p in plans for x in p.patterns}))
+        parts = tuple(dict.fromkeys(p.patterns for p in plans))
+        if len(parts) > 1 and not self.can_count(patterns):
+            return self.joint_keys(names, parts)
         return self.key_automaton(names, patterns)
 
-    def key_automaton(self, names: tuple[str, ...], patterns: tuple[Node, ...]) -> KeyAutomaton:
+    def can_count(self, patterns: Patterns) -> bool:
+        """Whether the labels that these patterns give together can be listed."""
+        if patterns not in self._countable:
+            try:
+                self._countable[patterns] = bool(self.key_automaton((), patterns).supply)
+            except UnsupportedError:
+                self._countable[patterns] = False
+        return self._countable[patterns]
+
+    def without_names(self, keys: KeyAutomaton) -> KeyAutomaton:
+        """For keys that can no longer become one of the names."""
+        if isinstance(keys, JointKeys):
+            return self.joint_keys((), tuple(p.patterns for p in keys.parts))
+        return self.key_automaton((), keys.patterns)
+
+    def joint_keys(self, names: tuple[str, ...], parts: tuple[Patterns, ...]) -> JointKeys:
+        if (names, parts) not in self._joint:
+            automata = tuple(self.key_automaton(names, p) for p in parts)
+            self._joint[names, parts] = JointKeys(self.r, names, automata)
+        return self._joint[names, parts]
+
+    def key_automaton(self, names: tuple[str, ...], patterns: Patterns) -> KeyAutomaton:
         key = (names, patterns)
         if key not in self._automata:
             nameless = self.key_automaton((), patterns) if names and patterns else None

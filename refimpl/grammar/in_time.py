@@ -101,7 +101,8 @@ class Needs:
         self, state: State, group: Int32[ndarray, " tokens"], states: list[State]
     ) -> list[int]:
         """The needs of tokens to which the text of `state` matters; each is now its own group."""
-        tokens, needs = self.constraint.vocabulary.tokens, []
+        tokens = self.constraint.vocabulary.tokens
+        needs: list[int] = []
         for token in np.flatnonzero(group >= 0).tolist():
             after = states[group[token]]
             if not self.closing.suits(state, tokens[token], after):
@@ -169,15 +170,13 @@ def where_tokens_lead(
     for i, (local, c) in enumerate(pairs.T.tolist()):
         stack, text, begun = walk.contexts[c]
         members = tokens[inverse.reshape(-1) == i]
-        read = lambda token: text + vocabulary.tokens[token][begun:]  # noqa: B023
-        alike = State(local, stack)
-        if text is not None:
-            alike = whatever_was_read(State(local, stack, read(members[0])))
+        texts = [] if text is None else [text + vocabulary.tokens[t][begun:] for t in members]
+        alike = whatever_was_read(State(local, stack, texts[0])) if texts else State(local, stack)
         if alike is not None:
             group[members] = numbers.setdefault(alike, len(numbers))
             continue
-        for token in members.tolist():  # each has read a text of its own
-            group[token] = numbers.setdefault(State(local, stack, read(token)), len(numbers))
+        for token, read in zip(members.tolist(), texts, strict=True):  # each its own text
+            group[token] = numbers.setdefault(State(local, stack, read), len(numbers))
     group[trie.twins[:, 1]] = group[trie.twins[:, 0]]
     return group, list(numbers)
 
