@@ -68,14 +68,14 @@ def is_infinite(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> bool:
         if roomy and any(is_infinite(fit, plan.expr(k), most, depth + 1) for k in plan.names):
             return True
     for a in u.arrays:
-        if a.unique or a.contains or not fit.array_fits(a, 0, ()):
+        if a.contains or not fit.array_fits(a, 0, ()):
             continue
-        if a.hi is None and fit.sat(a.rest) and all(fit.sat(e) for e in a.prefix):
-            return True
         slots = len(a.prefix) + 1 if a.hi is None else min(a.hi, len(a.prefix) + 1)
-        if all(fit.sat(a.item(i)) for i in range(slots)) and any(
-            is_infinite(fit, a.item(i), most, depth + 1) for i in range(slots)
-        ):
+        items = [a.item(i) for i in range(slots)]
+        if not all(map(fit.sat, items)):
+            continue
+        many = (is_infinite(fit, e, most, depth + 1) for e in items)
+        if bool(items) and all(many) if a.unique else a.hi is None or any(many):
             return True
     return False
 

@@ -12,6 +12,7 @@ be several choices, and a state keeps them all.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -208,12 +209,25 @@ class Fit:
 
     def check_distinct(self) -> None:
         """Refuses, while compiling, what `distinct` would have to refuse later."""
-        for expr in self.known():
-            for a in self.reader.union(expr).arrays:
-                if a.unique and any(c.lo > 1 for c in a.contains):
-                    raise UnsupportedError("uniqueItems beside minContains over 1")
-                if a.unique:
-                    self.distinct(a, 0, frozenset())
+        unions = [self.reader.union(expr) for expr in self.known()]
+        unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+        for a in unique:
+            if any(c.lo > 1 for c in a.contains):
+                raise UnsupportedError("uniqueItems beside minContains over 1")
+            self.distinct(a, 0, frozenset())
+        for a in self._inside(unique):  # which may have to be longer than one before it
+            if a.unique:
+                self.distinct(replace(a, lo=max(a.lo, 2)), 0, frozenset())
+
+    def _inside(self, arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
+        """The arrays that their items may be or hold."""
+        start = (self.parts(Union(arrays=(a,))) for a in arrays)
+        seen = dict.fromkeys(e for parts in start for e in parts)
+        for e in (todo := list(seen)):
+            new = [x for x in self.parts(self.reader.union(e)) if x not in seen]
+            seen.update(dict.fromkeys(new))
+            todo += new
+        return list(dict.fromkeys(a for e in seen for a in self.reader.union(e).arrays))
 
     # --- objects
 
