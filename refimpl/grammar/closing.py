@@ -15,8 +15,12 @@ orders of the members that are required one.
 
 The result is the shortest where the future depends on results alone.  Where it depends on the text
 itself (items that must differ, members that are counted and told apart by their names) each part is
-the shortest by itself, and the whole a known completion.  Either way every state on the way knows
-the rest of the way, so a text that can be closed stays so, byte by byte.
+the shortest by itself, and the whole a known completion.  There the search is made for a state that
+has forgotten the text, and its end is taken if the text agrees with it (`unread`); only otherwise
+is the state searched by itself.
+
+A text that can be closed stays so, byte by byte: a state on the way knows the rest of the way,
+noted when the end was searched (`_note_the_way`), or when it is followed (`keep`).
 
 >>> from refimpl.grammar.gbnf import grammar
 >>> machine = Machine(grammar('root ::= "(" root ")" | "x"'))

@@ -8,6 +8,10 @@ keeps it so: once a text can be closed in time, it will be.
 What every token needs does not depend on how many are left, so it is worked out once for a state,
 and shared by all requests: tokens that lead to the same state are counted together.  With as many
 tokens left as the worst of them needs, the mask is the constraint's own.
+
+A text that must differ from others makes a state for each token.  These are walked as one state
+that has forgotten the text (`unread`), so that only the tokens to which the text matters are looked
+at one by one, and nothing is remembered of the texts that a mask only tried.
 """
 
 from collections.abc import Callable
