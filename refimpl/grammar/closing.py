@@ -166,7 +166,7 @@ class Closing:
         rest = self.rest(after)
         if state.text is None or rest is None:
             return True
-        if after.stack == state.stack:
+        if after.text is None and after.stack == state.stack:  # the same part goes on
             now = State(after.local, after.stack, state.text + read)
             return self._home(now, after, rest).holds(self.machine, now)
         return home(self.machine, state, read + rest).holds(self.machine, state)

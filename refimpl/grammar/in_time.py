@@ -81,9 +81,8 @@ class Needs:
         plain, rest = self._after_plain(state), self.closing.rest(state)
         trie, vocabulary = self.trie if plain is None else self.others, self.constraint.vocabulary
         start = State(state.local, state.stack)
-        group, states = where_tokens_lead(
-            self.machine, start, vocabulary, trie, self.closing.whatever_was_read
-        )
+        alike = self.closing.whatever_was_read if state.text is None else each_by_itself
+        group, states = where_tokens_lead(self.machine, start, vocabulary, trie, alike)
         needs = [self.bytes_of(s) for s in states]
         if state.text is not None:
             needs += self._of_others(state, group, states)
@@ -146,6 +145,10 @@ def _is_any_text(local: Text) -> bool:
         node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
         for _, node, lo, hi in local.threads
     )
+
+
+def each_by_itself(state: State) -> None:
+    """What `where_tokens_lead` is given where no state may speak for others."""
 
 
 def where_tokens_lead(

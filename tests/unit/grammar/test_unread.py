@@ -170,3 +170,27 @@ def test_an_array_ends_before_its_items_are_too_many_to_calculate_with(vocabular
     machine = compile_json_schema({**UNIQUE, "minItems": 9}, vocabulary).machine
     with pytest.raises(UnsupportedError, match="alternatives"):
         machine.advance(machine.start, text + b",")
+
+
+LATE = [("three strings", b'["a","b","c","d'), ("strings or integers", b'[1,"b",3,4'),
+        ("counted keys", b'{"a":1,"b":2,"c":3,"ab'), ("counted keys", b'{"a'),
+        ("sets of sets", b"[[1,2],[2,3"), ("counted keys in a set", b'[{"a":0,"b":0},{"a'),
+        ("words", b'["ccc","a'), ("a member that is not", b'{"a":1,"b":null,"c')]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "begun"), LATE)
+def test_every_token_needs_what_the_slow_definition_says(
+    name: str, begun: bytes, vocabulary: Vocabulary, searched: Any
+):
+    """Those too that end one item or member and begin the next."""
+    c = compile_json_schema(SCHEMAS[name], vocabulary, layout=Layout(white_space=1))
+    needs, slow = Needs(c), Closing(c.machine)
+    state = c.machine.advance(c.machine.start, begun)
+    assert state is not None
+    need = needs.of(state)
+    for token, data in enumerate(vocabulary.tokens):
+        after = c.machine.advance(state, data) if data else None
+        if after is not None:
+            rest = searched(slow, after)
+            assert rest is not None and need.bytes[need.group[token]] == len(rest), data
+            assert len(needs.closing.rest(needs.follow(state, data)) or b"") == len(rest)
