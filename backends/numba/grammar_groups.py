@@ -19,7 +19,7 @@ from backends.numba.grammar_layout import DEAD, UNKNOWN
 from backends.numba.grammar_words import WordTries
 from refimpl.grammar.json_grammar import JsonGrammar
 from refimpl.grammar.json_states import Family, ObjectThread
-from refimpl.grammar.keys import KeyAutomaton, Label
+from refimpl.grammar.keys import JointKeys, KeyAutomaton, Label
 from refimpl.grammar.object_steps import grouped
 from refimpl.grammar.shapes import ObjectShape
 
@@ -53,6 +53,8 @@ class Groups:
         """The group of an object that begins, or DEAD if it is too large for the tables."""
         shapes = dict.fromkeys(t.shape for t in threads)
         automaton = self.grammar.fit.automaton(shapes, frozenset())
+        if isinstance(automaton, JointKeys):
+            return DEAD
         most = max(len(threads), threads[-1].i + 1, len(automaton.supply))
         if len(automaton.names) > g.MAX_NAMES or most > g.MAX_RESULTS:
             return DEAD

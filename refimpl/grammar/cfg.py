@@ -140,7 +140,7 @@ class CfgGrammar:
             raise UnsupportedError("a grammar this ambiguous; factor out common beginnings")
         return Local(after) if after else None
 
-    def resume(self, frame: object, result: object, text: bytes) -> None:
+    def resume(self, frame: object, result: object, text: bytes | None) -> None:
         return None
 
     def result(self, local: Local) -> bool | None:

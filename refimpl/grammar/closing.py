@@ -15,8 +15,12 @@ orders of the members that are required one.
 
 The result is the shortest where the future depends on results alone.  Where it depends on the text
 itself (items that must differ, members that are counted and told apart by their names) each part is
-the shortest by itself, and the whole a known completion.  Either way every state on the way knows
-the rest of the way, so a text that can be closed stays so, byte by byte.
+the shortest by itself, and the whole a known completion.  There the search is made for a state that
+has forgotten the text, and its end is taken if the text agrees with it (`unread`); only otherwise
+is the state searched by itself.
+
+A text that can be closed stays so, byte by byte: a state on the way knows the rest of the way,
+noted when the end was searched (`_note_the_way`), or when it is followed (`keep`).
 
 >>> from refimpl.grammar.gbnf import grammar
 >>> machine = Machine(grammar('root ::= "(" root ")" | "x"'))
@@ -34,10 +38,12 @@ import numpy as np
 from refimpl.grammar.json_states import ItemFrame, Key, MemberFrame
 from refimpl.grammar.json_ways import alternatives
 from refimpl.grammar.machine import DEAD, FIRST_SPECIAL, PUSH, Machine, State
+from refimpl.grammar.unread import Home, home, unread
 
 MAX_STEPS = 20_000
 MAX_BYTES = 1 << 16
 Edge = tuple[bytes, int]  # a text, and a code as in the machine's table
+Search = Generator[State, bytes | None, bytes | None]
 
 
 class Ends:
@@ -126,6 +132,7 @@ class Closing:
         self._ends: dict[tuple[int, int], Ends] = {}
         self._edges: dict[tuple[int, int], list[Edge]] = {}
         self._rests: dict[State, bytes | None] = {}
+        self._homes: dict[tuple[State, bool], Home] = {}
 
     def rest(self, state: State) -> bytes | None:
         """A text that completes this state, empty if it is complete; None if too hard to find.
@@ -133,32 +140,77 @@ class Closing:
         A part asks for the rest of what is around it, and so on to the outermost: `_rest` yields
         the states it asks about, and a list stands for the stack of calls, as deep as texts nest.
         """
-        asked = [] if state in self._rests else [(state, self._rest(state))]
+        asked, answer = [self._rest(state)], None
         while asked:
-            inner, search = asked[-1]
             try:
-                wanted = next(search)
-                if wanted not in self._rests:
-                    asked.append((wanted, self._rest(wanted)))
+                wanted = asked[-1].send(answer)
             except StopIteration as end:
                 asked.pop()
-                self._rests[inner] = end.value
-                if end.value is not None:
-                    self._note_the_way(inner, end.value)
-        return self._rests[state]
+                answer = end.value
+            else:
+                asked.append(self._rest(wanted))
+                answer = None
+        return answer
+
+    def keep(self, state: State, rest: bytes) -> None:
+        """Notes a text that completes this state, unless one as short is known."""
+        known = self.rest(state)
+        if known is None or len(known) > len(rest):
+            self._rests[state] = rest
+
+    def suits(self, state: State, read: bytes, after: State) -> bool:
+        """Whether the rest of `after` ends this text too.
+
+        `after` is where these bytes lead once the recorded text is forgotten.
+        """
+        rest = self.rest(after)
+        if state.text is None or rest is None:
+            return True
+        if after.text is None and after.stack == state.stack:  # the same part goes on
+            now = State(after.local, after.stack, state.text + read)
+            return self._home(now, after, rest).holds(self.machine, now)
+        return home(self.machine, state, read + rest).holds(self.machine, state)
+
+    def whatever_was_read(self, state: State) -> State | None:
+        """The state that speaks for all that differ from this one in their recorded text alone."""
+        easier = State(state.local, state.stack)
+        rest = self.rest(easier)
+        return None if rest is None or self._home(state, easier, rest).parts else easier
+
+    def _home(self, state: State, easier: State, rest: bytes) -> Home:
+        key = (easier, state.text is None)
+        if key not in self._homes:
+            self._homes[key] = home(self.machine, state, rest)
+        return self._homes[key]
 
     def _note_the_way(self, state: State, rest: bytes) -> None:
         for i, byte in enumerate(rest, 1):
             after = self.machine.step(state, byte)
             assert after is not None, "what completes a state can be read from it"
             known = self._rests.get(after)
-            if known is not None and len(known) <= len(rest) - i:
+            if self._has_forgotten(after) or (known is not None and len(known) <= len(rest) - i):
                 return
             self._rests[after] = rest[i:]
             state = after
 
-    def _rest(self, state: State) -> Generator[State, None, bytes | None]:
-        """Yields states whose rest it looks up next."""
+    def _rest(self, state: State) -> Search:
+        if state not in self._rests:
+            easier = unread(self.machine, state)
+            if easier is not None:
+                rest = yield easier
+                if rest is not None and self._home(state, easier, rest).holds(self.machine, state):
+                    return rest
+            self._rests[state] = rest = yield from self._searched(state)
+            if rest is not None and not self._has_forgotten(state):
+                self._note_the_way(state, rest)
+        return self._rests[state]
+
+    def _has_forgotten(self, state: State) -> bool:
+        """Whether this stands for states with any recorded text; no byte is read from these."""
+        return state.text is None and self.machine.records[state.stack]
+
+    def _searched(self, state: State) -> Search:
+        """Yields states whose rest it needs, and is sent it."""
         if self.machine.accepts(state):
             return b""
         ends, best, length = self.ends(state.local, self.machine.frame_of[state.stack]), None, 0
@@ -176,14 +228,11 @@ class Closing:
             length += 1
         return best
 
-    def _whole(
-        self, state: State, result: int, text: bytes
-    ) -> Generator[State, None, bytes | None]:
+    def _whole(self, state: State, result: int, text: bytes) -> Search:
         """This end of the innermost part, and the rest of what is around it."""
         if state.stack == 0:
             return text
-        yield (around := self._around(state, result, text))
-        after = self._rests[around]
+        after = yield self._around(state, result, text)
         return None if after is None else text + after
 
     def _is_everything(self, state: State, result: int) -> bool:
@@ -193,7 +242,7 @@ class Closing:
             return state.stack == 0
         return len(self.machine.results[result]) == len(frame.nexts)
 
-    def _least(self, state: State) -> Generator[State, None, int]:
+    def _least(self, state: State) -> Generator[State, bytes | None, int]:
         """At least so many bytes come after the innermost part, whatever its result."""
         machine, stack = self.machine, state.stack
         frame = machine.frames[machine.frame_of[stack]]
@@ -202,21 +251,18 @@ class Closing:
         if len(frame.nexts) < 2:
             return 0
         everything = machine.result(tuple(range(len(frame.nexts))))
-        yield (around := self._around(state, everything, b""))
-        after = self._rests[around]
+        after = yield self._around(State(state.local, stack), everything, b"")  # for any text
         return machine.depth[stack] if after is None else len(after)
 
     def _around(self, state: State, result: int, text: bytes) -> State:
         """The state after the innermost part ended with this text and result."""
         machine, stack = self.machine, state.stack
-        below, offset, read = machine.parent[stack], machine.offset[stack], b""
-        if state.text is not None and offset >= 0:
-            read = state.text[offset:] + text
+        offset, whole = machine.offset[stack], None if state.text is None else state.text + text
+        read = whole if whole is None or offset < 0 else whole[offset:]
         local = self.resumed(machine.frame_of[stack], result, read)
-        kept = machine.records[below] and state.text is not None
-        return State(local, below, state.text + text if kept and state.text is not None else None)
+        return State(local, machine.parent[stack], None if offset == 0 else whole)
 
-    def resumed(self, frame: int, result: int, read: bytes) -> int:
+    def resumed(self, frame: int, result: int, read: bytes | None) -> int:
         machine = self.machine
         local = machine.grammar.resume(machine.frames[frame], machine.results[result], read)
         assert local is not None, "every result that a part can have leads on"

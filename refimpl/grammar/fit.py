@@ -12,15 +12,15 @@ be several choices, and a state keeps them all.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.distinct import is_infinite, matching, members
+from refimpl.grammar.distinct import MAX_MEMBERS, is_infinite, matching, members
 from refimpl.grammar.json_values import canonical
-from refimpl.grammar.keys import KeyAutomaton
+from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
 from refimpl.grammar.members import ObjectPlan, Sat
-from refimpl.grammar.regex import Node
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import (
     ArrayShape,
@@ -44,6 +44,9 @@ class Fit:
         self._sat: dict[Expr, bool] = {}
         self._plans: dict[ObjectShape, ObjectPlan] = {}
         self._automata: dict[object, KeyAutomaton] = {}
+        self._countable: dict[Patterns, bool] = {}
+        self._joint: dict[tuple[tuple[str, ...], tuple[Patterns, ...]], JointKeys] = {}
+        self._many: dict[tuple[Expr, int], bool] = {}
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
     # --- values
@@ -173,11 +176,17 @@ class Fit:
             return []
         if any(c.lo > 1 or c.hi is not None for c in a.contains):
             raise UnsupportedError("uniqueItems beside counted `contains`")
-        need = [self.unlike(a.item(i), values) for i in range(index, a.lo)]
-        few = [e for e in need if not is_infinite(self, e, 0)]
+        most = max(MAX_MEMBERS, a.lo)  # of which the items before leave enough
+        few = [e for i in range(index, a.lo) if not self.is_many(e := a.item(i), most)]
         if a.contains and few:
             raise UnsupportedError("uniqueItems beside `contains` over a small set of values")
-        return [tuple(map(self.value, members(self.reader.union(e)))) for e in few]
+        left = (self.reader.union(self.unlike(e, values)) for e in few)
+        return [tuple(map(self.value, members(self.r, u, most))) for u in left]
+
+    def is_many(self, expr: Expr, most: int) -> bool:
+        if (expr, most) not in self._many:
+            self._many[expr, most] = is_infinite(self, expr, most)
+        return self._many[expr, most]
 
     def value(self, value: Any) -> str:
         """The canonical text of a value, which `unlike` can then exclude."""
@@ -200,12 +209,25 @@ class Fit:
 
     def check_distinct(self) -> None:
         """Refuses, while compiling, what `distinct` would have to refuse later."""
-        for expr in self.known():
-            for a in self.reader.union(expr).arrays:
-                if a.unique and any(c.lo > 1 for c in a.contains):
-                    raise UnsupportedError("uniqueItems beside minContains over 1")
-                if a.unique:
-                    self.distinct(a, 0, frozenset())
+        unions = [self.reader.union(expr) for expr in self.known()]
+        unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+        for a in unique:
+            if any(c.lo > 1 for c in a.contains):
+                raise UnsupportedError("uniqueItems beside minContains over 1")
+            self.distinct(a, 0, frozenset())
+        for a in self._inside(unique):  # which may have to be longer than one before it
+            if a.unique:
+                self.distinct(replace(a, lo=max(a.lo, 2)), 0, frozenset())
+
+    def _inside(self, arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
+        """The arrays that their items may be or hold."""
+        start = (self.parts(Union(arrays=(a,))) for a in arrays)
+        seen = dict.fromkeys(e for parts in start for e in parts)
+        for e in (todo := list(seen)):
+            new = [x for x in self.parts(self.reader.union(e)) if x not in seen]
+            seen.update(dict.fromkeys(new))
+            todo += new
+        return list(dict.fromkeys(a for e in seen for a in self.reader.union(e).arrays))
 
     # --- objects
 
@@ -219,9 +241,33 @@ class Fit:
         plans = [self.plan(o) for o in shapes]
         names = tuple(sorted({n for p in plans for n in p.names} | extra))
         patterns = tuple(sorted({x for p in plans for x in p.patterns}))
+        parts = tuple(dict.fromkeys(p.patterns for p in plans))
+        if len(parts) > 1 and not self.can_count(patterns):
+            return self.joint_keys(names, parts)
         return self.key_automaton(names, patterns)
 
-    def key_automaton(self, names: tuple[str, ...], patterns: tuple[Node, ...]) -> KeyAutomaton:
+    def can_count(self, patterns: Patterns) -> bool:
+        """Whether the labels that these patterns give together can be listed."""
+        if patterns not in self._countable:
+            try:
+                self._countable[patterns] = bool(self.key_automaton((), patterns).supply)
+            except UnsupportedError:
+                self._countable[patterns] = False
+        return self._countable[patterns]
+
+    def without_names(self, keys: KeyAutomaton) -> KeyAutomaton:
+        """For keys that can no longer become one of the names."""
+        if isinstance(keys, JointKeys):
+            return self.joint_keys((), tuple(p.patterns for p in keys.parts))
+        return self.key_automaton((), keys.patterns)
+
+    def joint_keys(self, names: tuple[str, ...], parts: tuple[Patterns, ...]) -> JointKeys:
+        if (names, parts) not in self._joint:
+            automata = tuple(self.key_automaton(names, p) for p in parts)
+            self._joint[names, parts] = JointKeys(self.r, names, automata)
+        return self._joint[names, parts]
+
+    def key_automaton(self, names: tuple[str, ...], patterns: Patterns) -> KeyAutomaton:
         key = (names, patterns)
         if key not in self._automata:
             nameless = self.key_automaton((), patterns) if names and patterns else None

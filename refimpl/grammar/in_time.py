@@ -8,8 +8,13 @@ keeps it so: once a text can be closed in time, it will be.
 What every token needs does not depend on how many are left, so it is worked out once for a state,
 and shared by all requests: tokens that lead to the same state are counted together.  With as many
 tokens left as the worst of them needs, the mask is the constraint's own.
+
+A text that must differ from others makes a state for each token.  These are walked as one state
+that has forgotten the text (`unread`), so that only the tokens to which the text matters are looked
+at one by one, and nothing is remembered of the texts that a mask only tried.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +78,20 @@ class Needs:
         return self._known[state]
 
     def _of(self, state: State) -> Need:
-        self.bytes_of(state)  # whose first byte then leads to a state that knows its own
-        steady = self._is_steady(state)
-        trie = self.others if steady else self.trie
-        group, states = where_tokens_lead(self.machine, state, self.constraint.vocabulary, trie)
+        plain, rest = self._after_plain(state), self.closing.rest(state)
+        trie, vocabulary = self.trie if plain is None else self.others, self.constraint.vocabulary
+        start = State(state.local, state.stack)
+        alike = self.closing.whatever_was_read if state.text is None else each_by_itself
+        group, states = where_tokens_lead(self.machine, start, vocabulary, trie, alike)
         needs = [self.bytes_of(s) for s in states]
-        if steady:
+        if state.text is not None:
+            needs += self._of_others(state, group, states)
+        if plain is not None:
             group[self.plain] = len(needs)
-            needs.append(self.bytes_of(state))
+            needs.append(self.bytes_of(plain))
+        if rest:  # whose first byte leads to a state that knows its own rest, see `follow`
+            group[vocabulary.byte_tokens[rest[0]]] = len(needs)
+            needs.append(len(rest) - 1)
         group[group < 0] = len(needs)
         group[self.stops] = len(needs) + 1
         return Need(
@@ -89,28 +100,68 @@ class Needs:
             most=max(needs, default=0),
         )
 
+    def _of_others(
+        self, state: State, group: Int32[ndarray, " tokens"], states: list[State]
+    ) -> list[int]:
+        """The needs of tokens to which the text of `state` matters; each is now its own group."""
+        tokens = self.constraint.vocabulary.tokens
+        needs: list[int] = []
+        for token in np.flatnonzero(group >= 0).tolist():
+            after = states[group[token]]
+            if not self.closing.suits(state, tokens[token], after):
+                group[token] = len(states) + len(needs)
+                moved = self.machine.advance(state, tokens[token])
+                needs.append(NEVER if moved is None else self.bytes_of(moved))
+        return needs
+
+    def follow(self, state: State, data: bytes) -> State:
+        """The state after a token, which then needs no more than it was said to need."""
+        rest, moved = self.closing.rest(state), self.machine.advance(state, data)
+        assert moved is not None, "the constraint allowed this token"
+        if rest is not None and rest.startswith(data):
+            self.closing.keep(moved, rest[len(data) :])
+        elif state.text is not None:
+            after = self.machine.advance(State(state.local, state.stack), data)
+            assert after is not None, "what was forgotten only forbids"
+            end = self.closing.rest(after)
+            if end is not None and self.closing.suits(state, data, after):
+                self.closing.keep(moved, end)
+        return moved
+
     def bytes_of(self, state: State) -> int:
         rest = self.closing.rest(state)
         return NEVER if rest is None else len(rest)
 
-    def _is_steady(self, state: State) -> bool:
-        """Inside a string of any text: plain characters lead back to the same state."""
+    def _after_plain(self, state: State) -> State | None:
+        """Where plain characters lead if that is one state: inside a string of any text."""
         local = self.machine.locals[state.local]
-        return (
-            isinstance(local, Text)
-            and not local.position
-            and state.text is None
-            and all(
-                node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
-                for _, node, lo, hi in local.threads
-            )
-        )
+        if not isinstance(local, Text) or local.position or not _is_any_text(local):
+            return None
+        return state if state.text is None else self.closing.whatever_was_read(state)
+
+
+def _is_any_text(local: Text) -> bool:
+    return all(
+        node.kind == "repeat" and node.args[0].args == (ALL,) and not lo and hi is None
+        for _, node, lo, hi in local.threads
+    )
+
+
+def each_by_itself(state: State) -> None:
+    """What `where_tokens_lead` is given where no state may speak for others."""
 
 
 def where_tokens_lead(
-    machine: Machine, start: State, vocabulary: Vocabulary, trie: Trie
+    machine: Machine,
+    start: State,
+    vocabulary: Vocabulary,
+    trie: Trie,
+    whatever_was_read: Callable[[State], State | None],
 ) -> tuple[Int32[ndarray, " tokens"], list[State]]:
-    """Of each token in the trie the index of the state it leads to, or -1; and these states."""
+    """Of each token in the trie the index of the state it leads to, or -1; and these states.
+
+    One state may speak for several that read different texts (`whatever_was_read`).
+    """
     walk, found = Walk(machine, start), []
     at, context = np.array([start.local], np.int32), np.zeros(1, np.int32)
     for level in trie.levels:
@@ -126,12 +177,13 @@ def where_tokens_lead(
     for i, (local, c) in enumerate(pairs.T.tolist()):
         stack, text, begun = walk.contexts[c]
         members = tokens[inverse.reshape(-1) == i]
-        if text is None:
-            group[members] = numbers.setdefault(State(local, stack), len(numbers))
+        texts = [] if text is None else [text + vocabulary.tokens[t][begun:] for t in members]
+        alike = whatever_was_read(State(local, stack, texts[0])) if texts else State(local, stack)
+        if alike is not None:
+            group[members] = numbers.setdefault(alike, len(numbers))
             continue
-        for token in members.tolist():  # each has read a text of its own
-            after = State(local, stack, text + vocabulary.tokens[token][begun:])
-            group[token] = numbers.setdefault(after, len(numbers))
+        for token, read in zip(members.tolist(), texts, strict=True):  # each its own text
+            group[token] = numbers.setdefault(State(local, stack, read), len(numbers))
     group[trie.twins[:, 1]] = group[trie.twins[:, 0]]
     return group, list(numbers)
 
@@ -160,9 +212,5 @@ class InTime:
     def advance(self, state: tuple[Any, State, int], token: int) -> tuple[Any, State, int]:
         inner, own, left = state
         after = self.constraint.advance(inner, token)
-        if self.needs.is_plain:
-            return after, after, left - 1
         data = self.vocabulary.tokens[token]
-        moved = self.machine.advance(own, data) if data else own
-        assert moved is not None, "the constraint allowed this token"
-        return after, moved, left - 1
+        return after, self.needs.follow(own, data) if data else own, left - 1

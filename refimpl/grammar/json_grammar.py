@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from refimpl.errors import UnsupportedError
 from refimpl.grammar import json_ways
 from refimpl.grammar.json_states import (
     NUMBER_BYTES,
@@ -97,7 +98,7 @@ class JsonGrammar(ObjectSteps):
             return tuple(dict.fromkeys(done)) or None
         return None
 
-    def resume(self, frame: Any, result: Any, text: bytes) -> Local | None:
+    def resume(self, frame: Any, result: Any, text: bytes | None) -> Local | None:
         match frame:
             case KeyFrame():
                 return self.after_key(frame, result, text)
@@ -224,14 +225,32 @@ class JsonGrammar(ObjectSteps):
         """The choices of every thread for one more item."""
         for t in threads:
             for expr, counts in self.fit.item_choices(t.shape, t.index, t.counts):
-                if t.shape.unique:
-                    expr = self.fit.harmless(t.shape, t.index, expr, t.values)
                 index = self.fit.cap(t.shape, t.index + 1)
-                if self.fit.sat(expr) and self.fit.array_fits(t.shape, index, counts):
-                    yield expr, replace(t, index=index, counts=counts)
+                if self.fit.array_fits(t.shape, index, counts):
+                    item = self.item(t, expr)
+                    if item is not None and self.fit.sat(item):
+                        yield item, replace(t, index=index, counts=counts)
 
-    def with_value(self, threads: tuple[ArrayThread, ...], text: bytes) -> tuple[ArrayThread, ...]:
-        if not any(t.shape.unique for t in threads):
+    def item(self, t: ArrayThread, expr: Expr) -> Expr | None:
+        """The expression less the values before; None where that is too much to calculate with.
+
+        An array that may end then does, so that no text is given up halfway.
+        """
+        if not t.shape.unique:
+            return expr
+        try:
+            expr = self.fit.harmless(t.shape, t.index, expr, t.values)
+            self.fit.sat(expr)
+        except UnsupportedError:
+            if self.fit.array_done(t.shape, t.index, t.counts):
+                return None
+            raise
+        return expr
+
+    def with_value(
+        self, threads: tuple[ArrayThread, ...], text: bytes | None
+    ) -> tuple[ArrayThread, ...]:
+        if text is None or not any(t.shape.unique for t in threads):
             return threads
         value = json.loads(text)
         key = canonical(value)

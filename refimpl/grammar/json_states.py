@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from refimpl.errors import InputError
 from refimpl.grammar.fit import Counts
-from refimpl.grammar.keys import KeyAutomaton, KeyState, Label
+from refimpl.grammar.keys import Allowed, KeyAutomaton, KeyState
 from refimpl.grammar.literal import Position
 from refimpl.grammar.members import Exists
 from refimpl.grammar.number_sets import NumberSet
@@ -91,7 +91,7 @@ class Key:
     """Inside an object key, of which only labels in `allowed` may come out."""
 
     automaton: KeyAutomaton
-    allowed: frozenset[Label]
+    allowed: Allowed
     state: KeyState
     position: Position
 

@@ -12,14 +12,16 @@ pattern languages together.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.charset import MAX_CODE_POINT
 from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 
+Patterns = tuple[Node, ...]
 Label = str | frozenset[Node]
+Allowed = frozenset[Label | tuple[Patterns, Label]]  # a pair is of the patterns of one shape alone
 Slice = tuple[int, int, int]  # names[lo:hi] share their first `depth` characters with the key
 KeyState = tuple[Slice | None, tuple[Node, ...]]
 KeyRow = tuple[tuple[int, KeyState], ...]
@@ -32,13 +34,13 @@ class KeyAutomaton:
         self,
         regexes: Regexes,
         names: tuple[str, ...],
-        patterns: tuple[Node, ...],
+        patterns: Patterns,
         nameless: "KeyAutomaton | None" = None,
     ):
         self.r, self.names, self.patterns, self.nameless = regexes, names, patterns, nameless
         self.start: KeyState = ((0, len(names), 0) if names else None, patterns)
         self._rows: dict[KeyState, KeyRow] = {}
-        self._found: dict[tuple[KeyState, frozenset[Label]], bool] = {}
+        self._found: dict[tuple[KeyState, Allowed], bool] = {}
 
     def label(self, state: KeyState) -> Label:
         part, nodes = state
@@ -93,7 +95,11 @@ class KeyAutomaton:
             state = self.step(state, ord(c))
         return state
 
-    def reaches(self, state: KeyState, allowed: frozenset[Label]) -> bool:
+    def admits(self, state: KeyState, allowed: Allowed) -> bool:
+        """Whether a key may end here."""
+        return self.label(state) in allowed
+
+    def reaches(self, state: KeyState, allowed: Allowed) -> bool:
         """Whether some key that begins as `state` was read gets one of these labels."""
         part, nodes = state
         if not nodes and frozenset() in allowed:
@@ -104,14 +110,18 @@ class KeyAutomaton:
             return False
         key = (state, allowed)
         if key not in self._found:
-            self._found[key] = self._search(state, lambda s: self.label(s) in allowed)
+            self._found[key] = self._search(state, lambda s: self.admits(s, allowed))
         return self._found[key]
 
     def _search(self, start: KeyState, goal: Callable[[KeyState], bool]) -> bool:
+        """Without a limit: the states were counted when the labels were, but for the names."""
         return any(goal(s) for s in self._reachable(start, goal))
 
     def _reachable(
-        self, start: KeyState, stop: Callable[[KeyState], bool] = lambda s: False
+        self,
+        start: KeyState,
+        stop: Callable[[KeyState], bool] = lambda s: False,
+        limit: int | None = None,
     ) -> list[KeyState]:
         seen = {start: None}
         for state in (todo := [start]):
@@ -121,8 +131,8 @@ class KeyAutomaton:
                 if target not in seen:
                     seen[target] = None
                     todo.append(target)
-            if len(seen) > MAX_STATES:
-                raise UnsupportedError(f"patterns for keys that need more than {MAX_STATES} states")
+            if limit is not None and len(seen) > limit:
+                raise UnsupportedError(f"patterns for keys that need more than {limit} states")
         return todo
 
     @cached_property
@@ -132,7 +142,7 @@ class KeyAutomaton:
             return {frozenset(): None}
         if self.nameless is not None:
             return self._less_names(dict(self.nameless.supply))
-        states = self._reachable(self.start)
+        states = self._reachable(self.start, limit=MAX_STATES)
         labels = {s: self.label(s) for s in states}
         found = dict.fromkeys(x for x in labels.values() if not isinstance(x, str))
         return {label: self._count(states, labels, label) for label in found}
@@ -160,6 +170,33 @@ class KeyAutomaton:
                     useful.add(s)
                     todo.append(s)
         return _paths(self, self.start, useful, lambda s: labels[s] == label)
+
+
+class JointKeys(KeyAutomaton):
+    """Of several shapes whose patterns make too many states together to be counted.
+
+    Each shape has counted its own (`parts`), and a key may be written if one of them allows it.  So
+    what is allowed is said for each part by itself; a finished key has its label as ever.
+    """
+
+    def __init__(self, regexes: Regexes, names: tuple[str, ...], parts: tuple[KeyAutomaton, ...]):
+        super().__init__(regexes, names, tuple(sorted({n for p in parts for n in p.patterns})))
+        self.parts = parts
+        self._places = [[self.patterns.index(n) for n in p.patterns] for p in parts]
+
+    def admits(self, state: KeyState, allowed: Allowed) -> bool:
+        return any(p.admits(s, a) for p, s, a in self._by_part(state, allowed))
+
+    def reaches(self, state: KeyState, allowed: Allowed) -> bool:
+        return any(p.reaches(s, a) for p, s, a in self._by_part(state, allowed))
+
+    def _by_part(
+        self, state: KeyState, allowed: Allowed
+    ) -> Iterator[tuple[KeyAutomaton, KeyState, Allowed]]:
+        for part, places in zip(self.parts, self._places, strict=True):
+            names = {x for x in allowed if isinstance(x, str)}
+            own = {x[1] for x in allowed if isinstance(x, tuple) and x[0] == part.patterns}
+            yield part, (state[0], tuple(state[1][i] for i in places)), frozenset(names | own)
 
 
 def _paths(

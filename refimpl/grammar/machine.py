@@ -6,7 +6,8 @@ and frames are interned, stacks are linked nodes, and a state is a small immutab
 an old state is all there is to rolling back, and copying it all there is to forking.
 
 Some frames need the text that was read above them (the value of an item that must be unique); they
-are marked `record`, and the state then carries that text.
+are marked `record`, and the state then carries that text.  Without it, a state stands for all those
+that differ in their texts alone (`unread`); what is read from there on is known again.
 
 Glossary: again, a pop that did not use the byte (a number ends at the comma behind it); END, the
 local state after the whole text.
@@ -62,7 +63,9 @@ class Grammar(Protocol):
         """What each byte does; bytes in no range are dead, and a later range wins."""
         ...
 
-    def resume(self, frame: Any, result: Any, text: bytes) -> Hashable | None: ...
+    def resume(self, frame: Any, result: Any, text: bytes | None) -> Hashable | None:
+        """Where a frame goes on; a text that is None has been forgotten (`unread`)."""
+        ...
 
     def result(self, local: Any) -> Hashable | None:
         """The result if this part may end here without another byte, else None."""
@@ -213,9 +216,9 @@ class Machine:
             local = self._pop(stack, a, text, b)
             if local == DEAD:
                 return None
-            stack = self.parent[stack]
-            if not self.records[stack]:
+            if self.offset[stack] == 0:  # what was known of the text began with this part
                 text = None
+            stack = self.parent[stack]
             if not b:
                 return State(local, stack, text)
         return None
@@ -230,8 +233,7 @@ class Machine:
         frame, offset = self.frame_of[stack], self.offset[stack]
         if offset < 0:
             return self.resume(frame, result)
-        assert text is not None
-        read = text[offset : len(text) - again]
+        read = None if text is None else text[offset : len(text) - again]
         after = self.grammar.resume(self.frames[frame], self.results[result], read)
         return DEAD if after is None else self.local(after)
 

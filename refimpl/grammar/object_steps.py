@@ -19,7 +19,7 @@ from refimpl.grammar.json_states import (
     Object,
     ObjectThread,
 )
-from refimpl.grammar.keys import KeyAutomaton, Label
+from refimpl.grammar.keys import Allowed, JointKeys, KeyAutomaton, Label, Patterns
 from refimpl.grammar.machine import Action, Go, Pop, Push
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import Expr, ObjectShape
@@ -71,13 +71,21 @@ class ObjectSteps(StringSteps):
         supply = self.fit.plan(o).automaton.supply
         return o.lo > count + 1 or bool(o.exists) or (o.lo > 0 and None not in supply.values())
 
-    def allowed(self, local: Object) -> tuple[KeyAutomaton, frozenset[Label]]:
+    def allowed(self, local: Object) -> tuple[KeyAutomaton, Allowed]:
         shapes = dict.fromkeys(t.shape for t in local.threads)
         automaton = self.fit.automaton(shapes, local.seen.union(self.rank))
         passed = self.passed(local.seen)
-        labels: list[Label] = [n for n in automaton.names if n not in passed]
-        labels += automaton.supply
-        return automaton, frozenset(x for x in labels if self.any_member(local, x))
+        names = (n for n in automaton.names if n not in passed)
+        named = frozenset(n for n in names if self.any_member(local, n))
+        if isinstance(automaton, JointKeys):
+            return automaton, named.union(*(self.of_part(local, p) for p in automaton.parts))
+        return automaton, named.union(x for x in automaton.supply if self.any_member(local, x))
+
+    def of_part(self, local: Object, part: KeyAutomaton) -> Iterator[tuple[Patterns, Label]]:
+        """The labels of unnamed keys that the shapes with these patterns allow."""
+        threads = (t for t in local.threads if self.fit.plan(t.shape).patterns == part.patterns)
+        alone = replace(local, threads=tuple(threads))
+        return ((part.patterns, x) for x in part.supply if self.any_member(alone, x))
 
     def any_member(self, local: Object, label: Label) -> bool:
         seen = local.seen | {label} if isinstance(label, str) else local.seen
@@ -111,11 +119,11 @@ class ObjectSteps(StringSteps):
         missing = t.shape.required - seen
         return bool(missing if not isinstance(label, str) else missing & passed)
 
-    def after_key(self, frame: KeyFrame, label: Label, text: bytes) -> Colon | None:
+    def after_key(self, frame: KeyFrame, label: Label, text: bytes | None) -> Colon | None:
         seen = frame.seen
         if isinstance(label, str):
             seen |= {label}
-        elif frame.record:
+        elif frame.record and text is not None:
             seen |= {json.loads(text)}
         family, nexts = grouped(self.members(frame.threads, label, seen, frame.count))
         count = frame.count + 1

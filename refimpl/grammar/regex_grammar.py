@@ -71,7 +71,7 @@ class RegexGrammar:
         pieces = zip(row, ends, strict=True)
         return any(p <= hi and lo <= end and self.r.is_live(n) for (p, n), end in pieces)
 
-    def resume(self, frame: object, result: object, text: bytes) -> None:
+    def resume(self, frame: object, result: object, text: bytes | None) -> None:
         return None
 
     def result(self, local: Local) -> bool | None:

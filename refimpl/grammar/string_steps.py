@@ -48,8 +48,8 @@ class StringSteps:
         if isinstance(local, Text):
             done = (i for i, n, lo, _ in local.threads if n.nullable and lo == 0)
             return Pop(result) if (result := tuple(dict.fromkeys(done))) else None
-        label = local.automaton.label(local.state)
-        return Pop(label) if label in local.allowed else None
+        may_end = local.automaton.admits(local.state, local.allowed)
+        return Pop(local.automaton.label(local.state)) if may_end else None
 
     def character_row(self, local: Text | Key) -> Row:
         """Between two characters of a string."""
@@ -152,7 +152,7 @@ class StringSteps:
         """Forgets the names that this key can no longer become, so that few states differ."""
         automaton, allowed, part = local.automaton, local.allowed, state[0]
         if part is None and automaton.names:
-            automaton = self.fit.key_automaton((), automaton.patterns)
+            automaton = self.fit.without_names(automaton)
             allowed = frozenset(x for x in allowed if not isinstance(x, str))
         elif part != local.state[0] and part is not None:
             names = frozenset(automaton.names[part[0] : part[1]])
