@@ -15,8 +15,10 @@ from backends.numba.grammar_masks import hash_inside, hash_masks
 from backends.numba.grammar_stacks import hash_nodes
 from backends.numba.grammar_unique import hash_pairs
 from backends.numba.grammar_vocabulary import CompiledTries, Rows, Shared
+from refimpl.grammar.masks import Mask
 
-MAX_MASKS = 4096
+State = tuple[int, int, int]
+MAX_MASKS, MAX_STATES = 4096, 1 << 16
 _WORD_BYTES = np.frombuffer(b"ull\0rue\0alse\0", np.uint8).copy()
 
 
@@ -96,6 +98,7 @@ class Storage:
     def forget_masks(self) -> None:
         """A new, empty store; masks that somebody still holds stay as they are."""
         self.rows = Rows(int(self.facts[g.N_WORDS]))
+        self.lately: dict[State, Mask] = {}  # masks of states: many come again, token after token
         self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = self.facts[g.DEPTHS] = 0
         self.more_masks()
 

@@ -16,6 +16,7 @@ from numpy import ndarray
 from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import address_of
 from backends.numba.grammar_numbers import NumberTables
+from backends.numba.grammar_ready import compile_masks
 from backends.numba.grammar_texts import TextTables
 from refimpl.grammar.masks import Vocabulary, is_plain, pack
 from refimpl.grammar.regex import Regexes
@@ -114,6 +115,7 @@ class CompiledTries:
     """The tries and facts of a vocabulary, and what its constraints share."""
 
     def __init__(self, vocabulary: Vocabulary):
+        compile_masks()
         tokens = vocabulary.tokens
         self.words = -(-len(tokens) // 32)
         self.whole = nodes_of(vocabulary.trie)
