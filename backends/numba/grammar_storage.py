@@ -10,7 +10,6 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_arrays import Header
 from backends.numba.grammar_masks import hash_inside, hash_masks
 from backends.numba.grammar_stacks import hash_nodes
 from backends.numba.grammar_unique import hash_pairs
@@ -27,15 +26,13 @@ class Storage:
 
     def __init__(self, tries: CompiledTries):
         self.shared: Shared = tries.current()
-        self.header = h = Header(g.PLACES)
+        self.header = h = tries.new_header()
         self.address = h.address
         self.facts = tries.facts.copy()
         self.shared.constraints += 1
         self.facts[g.SERIAL] = self.shared.constraints
         reach = int(self.facts[g.LONGEST])
         self.spare = g.NEW_NODES * (reach + 2)
-        for place, array in tries.places.items():
-            h[place] = array
         h[g.FACTS], h[g.WORDS] = self.facts, _WORD_BYTES
         h[g.PATH] = np.zeros((reach + 3, g.PATH_COLUMNS), np.int64)
         h[g.NEEDS] = np.zeros((g.MAX_NEEDS, 3), np.int32)
