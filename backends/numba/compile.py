@@ -33,7 +33,7 @@ from numba import cfunc, njit, types
 from numba.core import config
 from numba.core.registry import cpu_target
 
-Report = Callable[[str], None]
+Report = Callable[[str, Path], None]  # what is compiled, and where it is kept
 
 STEP, MASKS = "[!g]*.py", "grammar*.py"
 """Which sources decide what is compiled: a model's step, and the masks of constraints."""
@@ -56,14 +56,26 @@ def jit_cached(function: Callable[..., Any]) -> Any:
         return njit(cache=True, **OPTIONS)(function)
 
 
-def jit_masks(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """The same for a function of the masks, which has options of its own."""
+def jit_masks(function: Callable[..., Any]) -> Any:
+    """A piece of the masks' code: compiled with its callers only, and not called from Python."""
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
-    def mark(function: Callable[..., Any]) -> Any:
-        with in_our_directory(MASKS):
-            return njit(cache=True, **options)(function)
 
-    return mark
+def jit_masks_inlined(function: Callable[..., Any]) -> Any:
+    """A piece that is called for each byte, from one or two places: its answer need not pass
+    through memory."""
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def jit_masks_pasted(function: Callable[..., Any]) -> Any:
+    """A piece with one caller, and so much below it that compiling it alone takes seconds."""
+    return njit(inline="always")(function)
+
+
+def jit_masks_cached(function: Callable[..., Any]) -> Any:
+    """What Python calls of the masks' code; kept on disk (`grammar_ready`)."""
+    with in_our_directory(MASKS):
+        return njit(cache=True)(function)
 
 
 class Entry:
@@ -78,7 +90,7 @@ class Entry:
         """Where the code is; compiles it when no process on this machine has done so before."""
         marker = directory() / f"{self.name}.compiled"
         if not marker.exists():
-            announce(self.name)
+            announce(self.name, directory())
         signature = types.void(*[types.intp] * self.arity)
         with in_our_directory():
             self._keep = cfunc(signature, cache=True, error_model="numpy")(self.function)
@@ -164,11 +176,10 @@ def reports() -> list[Report]:
     return [say_once]
 
 
-def say_once(name: str) -> None:
+def say_once(name: str, where: Path) -> None:
     """One line for whoever wonders why the first run takes its time."""
     said = said_so_far()
     if not said:
-        where = directory()
         sys.stderr.write(f"numba: compiling for this machine, once (kept in {where})\n")
     said.append(name)
 
@@ -179,6 +190,6 @@ def said_so_far() -> list[str]:
     return []
 
 
-def announce(name: str) -> None:
+def announce(name: str, where: Path) -> None:
     for report in reports():
-        report(name)
+        report(name, where)

@@ -1,8 +1,7 @@
-"""Token masks by compiled code: the walk of `refimpl.grammar.masks`, equal to it in every bit.
+"""Token masks of a machine by compiled code: the walk of `refimpl.grammar.masks`, in every bit.
 
-The machine's tables are plain integer arrays, so one loop can walk the trie depth first, pushing
-and popping on a small array.  Where a table entry is still unknown the loop notes it and goes on;
-Python fills the noted entries and the walk is repeated, until nothing is missing.
+The walk notes the entries that the machine's tables lack; Python fills them and the walk is
+repeated, until nothing is missing.
 
 Slice.  Inside a string nearly every token is allowed, and it is the same set each time: tokens
 without a quote, a backslash or a control character.  Where the grammar says that any such
@@ -13,82 +12,12 @@ import numpy as np
 from jaxtyping import Int32, UInt32
 from numpy import ndarray
 
-from backends.numba.compile import jit_masks
-from backends.numba.grammar_layout import V_BYTE, V_COUNT, V_FIRST, V_TOKEN
+from backends.numba.grammar_machine import MAX_NEEDS, RECORDS, walk_machine
 from backends.numba.grammar_vocabulary import CompiledTries
-from refimpl.grammar.machine import DEAD, END, FIRST_SPECIAL, PUSH, UNKNOWN, Machine, State
+from refimpl.grammar.machine import END, Machine, State
 from refimpl.grammar.masks import Mask, Masks, Vocabulary
 
 __all__ = ["CompiledTries", "NumbaMasks"]
-
-_MAX_NEEDS = 1024
-_FITS, _RECORDS = 0, 1
-_jit = jit_masks()
-
-
-@_jit
-def _walk(
-    table: ndarray, specials: ndarray, resumed: ndarray, records: ndarray,
-    frame: ndarray, above: ndarray, base: int, start: int, nodes: ndarray, mask: ndarray,
-    local: ndarray, stack: ndarray, top: ndarray, at: ndarray, needs: ndarray,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Sets the bits of allowed tokens; returns (status, lowest depth looked at, needs noted)."""
-    lowest, n_needs, d = base, 0, 0
-    local[0], stack[0], top[0], at[0] = start, base, base + 1, nodes[0, V_FIRST]
-    at[1] = at[0] + nodes[0, V_COUNT]  # the end of the children on a level stands behind its `at`
-    while d >= 0:
-        i = at[2 * d]
-        if i == at[2 * d + 1]:
-            d -= 1
-            continue
-        at[2 * d] = i + 1
-        b, q, sp, end, dead = nodes[i, V_BYTE], local[d], stack[d], top[d], False
-        while True:
-            code = table[q, b]
-            if code >= 0:
-                q = code
-                break
-            if code in (DEAD, UNKNOWN):
-                if code == UNKNOWN and n_needs < _MAX_NEEDS:
-                    needs[n_needs, 0], needs[n_needs, 1], needs[n_needs, 2] = 0, q, b
-                    n_needs += 1
-                dead = True
-                break
-            k = FIRST_SPECIAL - code
-            if specials[k, 0] == PUSH:
-                f = specials[k, 1]
-                if records[f]:
-                    return _RECORDS, lowest, n_needs
-                frame[end], above[end] = f, sp
-                sp, q = end, specials[k, 2]
-                end += 1
-                break
-            result, again = specials[k, 1], specials[k, 2]
-            if sp <= base:
-                lowest = min(lowest, sp - 1)
-            if sp == 0:
-                dead, q = again == 1, END
-                break
-            q = resumed[frame[sp], result]
-            if q < 0:
-                if q == UNKNOWN and n_needs < _MAX_NEEDS:
-                    needs[n_needs, 0], needs[n_needs, 1], needs[n_needs, 2] = 1, frame[sp], result
-                    n_needs += 1
-                dead = True
-                break
-            sp = above[sp]
-            if not again:
-                break
-        if dead:
-            continue
-        t = nodes[i, V_TOKEN]
-        if t >= 0:
-            mask[t >> 5] |= np.uint32(1) << np.uint32(t & 31)
-        if nodes[i, V_COUNT]:
-            d += 1
-            local[d], stack[d], top[d], at[2 * d] = q, sp, end, nodes[i, V_FIRST]
-            at[2 * d + 1] = nodes[i, V_FIRST] + nodes[i, V_COUNT]
-    return _FITS, lowest, n_needs
 
 
 class NumbaMasks(Masks):
@@ -99,7 +28,7 @@ class NumbaMasks(Masks):
         self.tries = tries
         reach = vocabulary.trie.longest + 2
         self._path = (*np.zeros((3, reach), np.int32), np.zeros(2 * reach, np.int32))
-        self._needs = np.zeros((_MAX_NEEDS, 3), np.int32)
+        self._needs = np.zeros((MAX_NEEDS, 3), np.int32)
         self._specials = np.zeros((64, 4), np.int32)
         self._records = np.zeros(64, bool)
         self._known = [0, 0]  # how many specials and frames are in the arrays
@@ -118,7 +47,7 @@ class NumbaMasks(Masks):
         while True:
             mask = self.tries.slice.copy() if is_open else np.zeros_like(self.tries.slice)
             status, lowest, n = self._run(state.local, frame, above, depth, trie, mask)
-            if status == _RECORDS:
+            if status == RECORDS:
                 return super().walk(state)
             if not n:
                 break
@@ -137,7 +66,7 @@ class NumbaMasks(Masks):
     ) -> tuple[int, int, int]:
         m = self.machine
         self._refresh()
-        out = _walk(
+        out = walk_machine(
             m.table, self._specials, m.resumed, self._records, frame, above, depth, local,
             trie, mask, *self._path, self._needs,
         )  # fmt: skip

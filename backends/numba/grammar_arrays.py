@@ -10,16 +10,18 @@ passes the address of that.  `Header` keeps the arrays alive.
 6
 """
 
+import operator
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 from numpy import ndarray
 
-from backends.numba.compile import jit_masks
-
-_inline = jit_masks(inline="always")
+from backends.numba.compile import jit_masks_cached
 
 
 class Header:
@@ -37,6 +39,12 @@ class Header:
 
     def __getitem__(self, place: int) -> Any:
         return self.arrays[place]
+
+    def copy(self) -> "Header":
+        """Another one, of the same arrays so far."""
+        other = Header(len(self.arrays))
+        other.arrays[:], other.addresses[:] = self.arrays, self.addresses
+        return other
 
 
 def address_of(array: ndarray) -> int:
@@ -71,53 +79,84 @@ def signed(words: list[int]) -> list[int]:
     return [w - (w >> 63 << 64) for w in words]
 
 
-def _pointer_to(kind: Any) -> Any:
-    def typed(typing: Any, address: Any) -> Any:
-        return types.CPointer(kind)(types.int64), _to_pointer
+class Words(types.Type):
+    """Integers of one width somewhere in memory, read and written as int64.
+
+    So whatever is done with them is compiled for int64 alone, not once for each width.
+    """
+
+    def __init__(self, dtype: Any):
+        super().__init__(f"Words({dtype})")
+        self.dtype = dtype
+
+
+register_model(Words)(models.PointerModel)
+
+
+@infer_global(operator.getitem)
+class _Reading(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Words):
+            return signature(types.int64, args[0], types.int64)
+        return None
+
+
+@infer_global(operator.setitem)
+class _Writing(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Words):
+            return signature(types.none, args[0], types.int64, types.int64)
+        return None
+
+
+@lower_builtin(operator.getitem, Words, types.int64)
+def _read(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    words, place = args
+    value = builder.load(builder.gep(words, [place]))
+    return context.cast(builder, value, sig.args[0].dtype, types.int64)
+
+
+@lower_builtin(operator.setitem, Words, types.int64, types.int64)
+def _write(context: Any, builder: Any, sig: Any, args: Any) -> None:
+    words, place, value = args
+    value = context.cast(builder, value, types.int64, sig.args[0].dtype)
+    builder.store(value, builder.gep(words, [place]))
+
+
+def _words_of(dtype: Any) -> Any:
+    """`words(header, place)`: the array at that place."""
+
+    def typed(typing: Any, header: Any, place: Any) -> Any:
+        return Words(dtype)(types.int64, types.int64), _load_address
 
     return intrinsic(typed)
 
 
-def _to_pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+def _load_address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    header, place = args
+    addresses = builder.inttoptr(header, ir.IntType(64).as_pointer())
+    address = builder.load(builder.gep(addresses, [place]))
+    unchanged = builder.module.add_metadata([])  # while a call runs: it need not be loaded again
+    address.set_metadata("invariant.load", unchanged)
+    return builder.inttoptr(address, context.get_value_type(sig.return_type))
 
 
-_int64_at, _int32_at = _pointer_to(types.int64), _pointer_to(types.int32)
-_uint64_at, _uint32_at = _pointer_to(types.uint64), _pointer_to(types.uint32)
-_uint8_at = _pointer_to(types.uint8)
+int64s, int32s, uint32s, uint8s = map(
+    _words_of, (types.int64, types.int32, types.uint32, types.uint8)
+)
 
 
-@_inline
-def int64s(header: int, place: int) -> Any:
-    return _int64_at(_int64_at(header)[place])
+@intrinsic
+def uint32s_at(typing: Any, address: Any) -> Any:
+    """An array by its address."""
+
+    def cast(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return Words(types.uint32)(types.int64), cast
 
 
-@_inline
-def int32s(header: int, place: int) -> Any:
-    return _int32_at(_int64_at(header)[place])
-
-
-@_inline
-def uint64s(header: int, place: int) -> Any:
-    return _uint64_at(_int64_at(header)[place])
-
-
-@_inline
-def uint32s(header: int, place: int) -> Any:
-    return _uint32_at(_int64_at(header)[place])
-
-
-@_inline
-def uint32s_at(address: int) -> Any:
-    return _uint32_at(address)
-
-
-@_inline
-def uint8s(header: int, place: int) -> Any:
-    return _uint8_at(_int64_at(header)[place])
-
-
-@jit_masks()
+@jit_masks_cached
 def second(header: int) -> int:
     """The second number of the array at place 1, for the example above."""
     return int32s(header, 1)[1]

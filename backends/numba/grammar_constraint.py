@@ -12,7 +12,7 @@ from backends.numba import grammar_layout as g
 from backends.numba import grammar_masks as w
 from backends.numba.grammar import NumbaMasks
 from backends.numba.grammar_stacks import advance
-from backends.numba.grammar_storage import Storage
+from backends.numba.grammar_storage import MAX_STATES, State, Storage
 from backends.numba.grammar_tables import Tables, is_set_of_strings
 from backends.numba.grammar_vocabulary import CompiledTries
 from refimpl.errors import InputError
@@ -25,7 +25,6 @@ from refimpl.grammar.masks import Mask, Vocabulary
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import Union
 
-State = tuple[int, int, int]
 READY_FAMILIES = 128  # rows made while compiling; the others when a document comes to them
 MORE_FAMILIES = 64  # and so many together
 READY_TEXTS, READY_NUMBERS = 8, 6  # rows of an automaton that are made together
@@ -50,11 +49,19 @@ class CompiledConstraint(Storage):
 
     def mask(self, state: State) -> Mask:
         """The tokens allowed now, packed.  Read only."""
-        slot = w.mask(self.address, *state)
+        known = self.lately.get(state)
+        return self.find(state) if known is None else known
+
+    def find(self, state: State) -> Mask:
+        """The same for a state that did not come lately."""
+        *_, slot = w.advance_and_mask(self.address, *state, w.STAY)
         while slot < 0:
             self.help(slot)
-            slot = w.mask(self.address, *state)
+            *_, slot = w.advance_and_mask(self.address, *state, w.STAY)
+        if len(self.lately) == MAX_STATES:
+            self.lately.clear()
         mask: Mask = self.rows[slot]
+        self.lately[state] = mask
         return mask
 
     def advance(self, state: State, token: int) -> State:

@@ -5,17 +5,15 @@ from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
 from backends.numba.grammar_frames import changed, look, need, state
 
-_jit = jit_masks()
 
-
-@_jit
+@jit_masks
 def meaning(h: int, local: int) -> int:
     """The state for a local state of the machine."""
     known = int64s(h, g.MEANING)[local]
     return known if known >= 0 else state(g.FOREIGN, 0, local)
 
 
-@_jit
+@jit_masks
 def resume(h: int, sp: int, frame: int, result: int) -> tuple[int, int]:
     """Where the machine goes on after a pop; `result` is its number there."""
     after = int32s(h, g.RESUMED)[frame * int64s(h, g.FACTS)[g.RESULTS] + result]
@@ -26,7 +24,7 @@ def resume(h: int, sp: int, frame: int, result: int) -> tuple[int, int]:
     return meaning(h, after), int32s(h, g.PARENT)[sp]
 
 
-@_jit
+@jit_masks
 def _machine_result(h: int, result: int) -> int:
     """The machine's number for a result; DEAD until Python was asked."""
     ids = int32s(h, g.RESULT_IDS)
@@ -37,7 +35,7 @@ def _machine_result(h: int, result: int) -> int:
     return g.DEAD
 
 
-@_jit
+@jit_masks
 def group_after(h: int, member: int, result: int) -> int:
     """The alternatives of an object that go on after a member; DEAD until Python was asked."""
     nexts = int32s(h, g.NEXTS)
@@ -50,7 +48,7 @@ def group_after(h: int, member: int, result: int) -> int:
     return g.DEAD
 
 
-@_jit
+@jit_masks
 def _after_member(h: int, sp: int, top: int, member: int, result: int) -> tuple[int, int, int]:
     group = group_after(h, member, result)
     if group < 0:
@@ -62,7 +60,7 @@ def _after_member(h: int, sp: int, top: int, member: int, result: int) -> tuple[
     return state(g.OBJECT_AFTER, 0, 0), top, top + 1
 
 
-@_jit
+@jit_masks
 def done(h: int, sp: int, top: int, result: int) -> tuple[int, int, int]:
     """After a value: what the frame on top makes of it."""
     tag = look(h, sp)

@@ -6,15 +6,13 @@ from backends.numba import grammar_layout as g
 from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
 
-_jit = jit_masks()
 
-
-@_jit
+@jit_masks
 def state(kind: int, part: int, id: int) -> int:
     return kind << 48 | part << 32 | id
 
 
-@_jit
+@jit_masks
 def look(h: int, sp: int) -> int:
     """The tag of a frame; notes how deep the walk has looked."""
     facts = int64s(h, g.FACTS)
@@ -25,7 +23,7 @@ def look(h: int, sp: int) -> int:
     return int64s(h, g.TAG)[sp]
 
 
-@_jit
+@jit_masks
 def need(h: int, kind: int, a: int, b: int) -> None:
     """Notes a table entry that Python must fill before the walk can be repeated."""
     facts = int64s(h, g.FACTS)
@@ -36,34 +34,34 @@ def need(h: int, kind: int, a: int, b: int) -> None:
         facts[g.N_NEEDS] = n + 1
 
 
-@_jit
+@jit_masks
 def new_node(h: int, node: int, parent: int, tag: int) -> None:
     int32s(h, g.PARENT)[node] = parent
     int32s(h, g.DEPTH)[node] = int32s(h, g.DEPTH)[parent] + 1
     int64s(h, g.TAG)[node] = tag
 
 
-@_jit
+@jit_masks
 def copy_bits(h: int, node: int, source: Any, at: int) -> None:
     bits = int64s(h, g.BITS)
     for i in range(g.SET_WORDS):
         bits[g.SET_WORDS * node + i] = source[at + i]
 
 
-@_jit
+@jit_masks
 def changed(h: int, sp: int, top: int, tag: int) -> None:
     """A new frame in the place of the one on top, with its bits and another tag."""
     new_node(h, top, int32s(h, g.PARENT)[sp], tag)
     copy_bits(h, top, int64s(h, g.BITS), g.SET_WORDS * sp)
 
 
-@_jit
+@jit_masks
 def set_bit(h: int, node: int, bit: int) -> None:
     bits, i = int64s(h, g.BITS), g.SET_WORDS * node + (bit >> 6)
     bits[i] = bits[i] | (1 << (bit & 63))
 
 
-@_jit
+@jit_masks
 def any_left(h: int, sp: int, lo: int, hi: int) -> bool:
     """Whether one of the names lo..hi-1 may still be used."""
     bits = int64s(h, g.BITS)

@@ -11,7 +11,7 @@ and only the few tokens that hold a quote are walked each time.
 from typing import Any
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_cached, jit_masks_pasted
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
 from backends.numba.grammar_frames import look
 from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
@@ -19,11 +19,11 @@ from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
 from backends.numba.grammar_walk import walk
 
-_jit = jit_masks()
+STAY = -1
 MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 
 
-@_jit
+@jit_masks_cached
 def accepts(h: int, q: int, sp: int) -> bool:
     """Whether the text may end here."""
     kind, id = q >> 48, q & 0xFFFFFFFF
@@ -37,7 +37,7 @@ def accepts(h: int, q: int, sp: int) -> bool:
 # --- masks that were made
 
 
-@_jit
+@jit_masks
 def _alike(h: int, q: int, c: int) -> tuple[int, int]:
     """A name for the state, the same for string lengths that no token can tell apart."""
     if q >> 48 != g.STRING:
@@ -50,7 +50,7 @@ def _alike(h: int, q: int, c: int) -> tuple[int, int]:
     return q >> 32 << 32 | strings[i + g.S_RESULT], counts | (c & 0xFFFFFFFF)
 
 
-@_jit
+@jit_masks
 def _find(h: int, q: int, c: int, sp: int) -> int:
     """The number of a known mask, or DEAD."""
     facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
@@ -78,7 +78,7 @@ def _find(h: int, q: int, c: int, sp: int) -> int:
     return g.DEAD
 
 
-@_jit
+@jit_masks
 def _remember(h: int, q: int, c: int, sp: int, n: int, slot: int) -> None:
     facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
     entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
@@ -96,7 +96,7 @@ def _remember(h: int, q: int, c: int, sp: int, n: int, slot: int) -> None:
     facts[g.DEPTHS] |= 1 << n
 
 
-@_jit
+@jit_masks_cached
 def hash_masks(h: int) -> None:
     """Fills the table of masks anew, after it was replaced by a larger one."""
     entries = int64s(h, g.ENTRIES)
@@ -116,7 +116,7 @@ def hash_masks(h: int) -> None:
 # --- the part of a string's mask that stays inside
 
 
-@_jit
+@jit_masks
 def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
     """What the tokens without a quote depend on; (DEAD, 0) if there is no such short name."""
     kind = q >> 48
@@ -138,7 +138,7 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
     return g.DEAD, 0
 
 
-@_jit
+@jit_masks
 def _is_any_key(h: int, id: int, sp: int) -> bool:
     """Whether every character may follow: it changes nothing, or no key at all is a dead end."""
     states, i, allowed = int32s(h, g.KEY_STATES), g.KEY_COLUMNS * id, unnamed(h, look(h, sp))
@@ -151,7 +151,7 @@ def _is_any_key(h: int, id: int, sp: int) -> bool:
     return True
 
 
-@_jit
+@jit_masks
 def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
     """The same for a key with patterns, as long as no name it can become was used before."""
     tag, states, i = look(h, sp), int32s(h, g.KEY_STATES), g.KEY_COLUMNS * (q & 0xFFFFFFFF)
@@ -162,7 +162,7 @@ def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
     return q, int64s(h, g.FACTS)[g.SERIAL] << 32 | unnamed(h, tag)
 
 
-@_jit
+@jit_masks
 def _inside_bucket(h: int, q: int, c: int) -> int:
     """Where a name stands in the table, or would stand."""
     entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
@@ -176,14 +176,14 @@ def _inside_bucket(h: int, q: int, c: int) -> int:
     return int(bucket)
 
 
-@_jit
+@jit_masks_cached
 def hash_inside(h: int) -> None:
     entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
     for slot in range(int64s(h, g.INSIDE_FACTS)[g.N_INSIDE]):
         table[_inside_bucket(h, entries[2 * slot], entries[2 * slot + 1])] = slot
 
 
-@_jit
+@jit_masks_pasted
 def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
     """The number of the inner part; MISSING or FULL if it must be asked for again."""
     bucket, table = _inside_bucket(h, name, count), int32s(h, g.INSIDE_TABLE)
@@ -214,7 +214,7 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
 # --- a mask
 
 
-@_jit
+@jit_masks_pasted
 def _make(h: int, q: int, c: int, sp: int, row: Any) -> int:
     """Sets the bits of the tokens that can be read; answers 0, or why it could not."""
     facts = int64s(h, g.FACTS)
@@ -242,7 +242,7 @@ def _make(h: int, q: int, c: int, sp: int, row: Any) -> int:
     return g.MISSING if facts[g.N_NEEDS] else 0
 
 
-@_jit
+@jit_masks
 def _finish(h: int, q: int, sp: int, row: Any) -> None:
     """Tokens spelled like others, and those that end the text."""
     facts, twins = int64s(h, g.FACTS), int32s(h, g.TWINS)
@@ -256,8 +256,8 @@ def _finish(h: int, q: int, sp: int, row: Any) -> None:
             row[stops[i] >> 5] |= 1 << (stops[i] & 31)
 
 
-@_jit
-def mask(h: int, q: int, c: int, sp: int) -> int:
+@jit_masks_pasted
+def _mask(h: int, q: int, c: int, sp: int) -> int:
     """The number of the state's mask; or MISSING, RECORDED, FULL, and then it must be repeated."""
     facts = int64s(h, g.FACTS)
     if q >> 48 == g.FOREIGN:
@@ -286,8 +286,9 @@ def mask(h: int, q: int, c: int, sp: int) -> int:
     return slot
 
 
-@_jit
+@jit_masks_cached
 def advance_and_mask(h: int, q: int, c: int, sp: int, token: int) -> tuple[int, int, int, int]:
-    """Both in one call: the state after a token, and the number of its mask."""
-    q, c, sp = advance(h, q, c, sp, token)
-    return q, c, sp, mask(h, q, c, sp) if q >= 0 else q
+    """Both in one call: the state after a token, or the same state for `STAY`, and its mask."""
+    if token != STAY:
+        q, c, sp = advance(h, q, c, sp, token)
+    return q, c, sp, _mask(h, q, c, sp) if q >= 0 else q

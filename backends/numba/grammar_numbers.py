@@ -13,7 +13,7 @@ import numpy as np
 from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
 from refimpl.grammar.number_intervals import fits, interval_of
-from refimpl.grammar.number_sets import INTEGERS, NumberSet, is_complete
+from refimpl.grammar.number_sets import INTEGERS, NUMBERS, NumberSet, is_complete
 from refimpl.grammar.number_settle import settle, smallest_alike
 
 Threads = tuple[tuple[int, NumberSet], ...]
@@ -29,7 +29,7 @@ class NumberTables:
         self.ids: dict[tuple[Threads, str], int] = {}
         self.targets: dict[tuple[Threads, str], int] = {}
         self.table = np.full((256, NUMBER_COLUMNS), UNKNOWN, np.int32)
-        for ready in (NumberSet(), INTEGERS):
+        for ready in (NUMBERS, INTEGERS):
             self.start(((0, ready),))
 
     def start(self, threads: Threads) -> int:
@@ -59,7 +59,7 @@ class NumberTables:
 
     def after(self, threads: Threads, text: str) -> int:
         """The state after one more byte; texts that compare alike with all bounds share it."""
-        key = (threads, smallest_alike([s for _, s in threads], text))
+        key = (threads, smallest_alike([s for _, s in threads], text.replace("E", "e")))
         if key not in self.targets:
             self.targets[key] = self._after(*key)
         return self.targets[key]

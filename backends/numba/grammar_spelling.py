@@ -7,10 +7,8 @@ names the place in the spelling, and the value of the digits or bits read so far
 ((0, 97), (1, 3), (0, 233))
 """
 
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_cached
 
-_jit = jit_masks()
-_inline = jit_masks(inline="always")
 DEAD = -1
 MAX_CODE_POINT = 0x10FFFF
 
@@ -19,7 +17,7 @@ MAX_CODE_POINT = 0x10FFFF
 # digits.  From 12 on the value holds the first half in its upper 16 bits.
 
 
-@_jit
+@jit_masks
 def _hex(byte: int) -> int:
     if 0x30 <= byte <= 0x39:
         return byte - 0x30
@@ -27,7 +25,7 @@ def _hex(byte: int) -> int:
     return lower - 0x57 if 0x61 <= lower <= 0x66 else DEAD
 
 
-@_jit
+@jit_masks
 def _short(byte: int) -> int:
     """What a one-letter escape stands for."""
     if byte == 0x22 or byte == 0x5C or byte == 0x2F:
@@ -43,7 +41,7 @@ def _short(byte: int) -> int:
     return 9 if byte == 0x74 else DEAD
 
 
-@_jit
+@jit_masks
 def span(part: int, value: int) -> tuple[int, int]:
     """The first and last character (surrogates included) that a part can become."""
     if part <= 6:
@@ -62,7 +60,7 @@ def span(part: int, value: int) -> tuple[int, int]:
     return base + lo, base + hi
 
 
-@_jit
+@jit_masks
 def within(part: int, value: int, point: int) -> bool:
     """Whether a half-read character can become this one."""
     lo, hi = span(part, value)
@@ -74,7 +72,7 @@ def within(part: int, value: int, point: int) -> bool:
     return False
 
 
-@_jit
+@jit_masks
 def _some(part: int, value: int) -> tuple[int, int]:
     """The position, if some character can still come of it."""
     lo, hi = span(part, value)
@@ -85,7 +83,7 @@ def _some(part: int, value: int) -> tuple[int, int]:
     return (part, value) if lo <= hi else (DEAD, 0)
 
 
-@_jit
+@jit_masks_cached
 def read(part: int, value: int, byte: int) -> tuple[int, int]:
     """(0, character), or the next position, or (DEAD, 0)."""
     if part == 0:
@@ -119,7 +117,7 @@ def read(part: int, value: int, byte: int) -> tuple[int, int]:
     return _second(part, value, digit) if part >= 14 else _first(part, value << 4 | digit)
 
 
-@_jit
+@jit_masks
 def _first(part: int, value: int) -> tuple[int, int]:
     if part < 11:
         return _some(part + 1, value)
@@ -128,7 +126,7 @@ def _first(part: int, value: int) -> tuple[int, int]:
     return (DEAD, 0) if 0xDC00 <= value <= 0xDFFF else (0, value)
 
 
-@_jit
+@jit_masks
 def _second(part: int, value: int, digit: int) -> tuple[int, int]:
     value = (value & ~0xFFFF) | ((value & 0xFFFF) << 4 | digit)
     if part < 17:

@@ -1,21 +1,19 @@
 """Stacks that last: after a token, the temporary frames that are left get numbers of their own."""
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_cached
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_frames import copy_bits, new_node
 from backends.numba.grammar_steps import step
 
-_jit = jit_masks()
 
-
-@_jit
+@jit_masks
 def mix(a: int, b: int) -> int:
     x = (a ^ b) * 0x2545F4914F6CDD1D
     return x ^ (x >> 29)
 
 
-@_jit
+@jit_masks
 def mix_frame(h: int, x: int, sp: int) -> int:
     bits = int64s(h, g.BITS)
     x = mix(x, int64s(h, g.TAG)[sp])
@@ -24,7 +22,7 @@ def mix_frame(h: int, x: int, sp: int) -> int:
     return x
 
 
-@_jit
+@jit_masks
 def same_frame(h: int, a: int, b: int) -> bool:
     tags, bits = int64s(h, g.TAG), int64s(h, g.BITS)
     if tags[a] != tags[b]:
@@ -35,7 +33,7 @@ def same_frame(h: int, a: int, b: int) -> bool:
     return True
 
 
-@_jit
+@jit_masks
 def _keep(h: int, sp: int) -> int:
     """The lasting node that equals a temporary one; those below it first."""
     scratch, parent = int64s(h, g.FACTS)[g.SCRATCH], int32s(h, g.PARENT)
@@ -50,7 +48,7 @@ def _keep(h: int, sp: int) -> int:
     return below
 
 
-@_jit
+@jit_masks
 def _lasting(h: int, node: int, below: int) -> int:
     facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
     table, mask = int32s(h, g.NODE_TABLE), facts[g.NODE_BUCKETS] - 1
@@ -68,7 +66,7 @@ def _lasting(h: int, node: int, below: int) -> int:
     return n
 
 
-@_jit
+@jit_masks_cached
 def hash_nodes(h: int) -> None:
     """Fills the table of nodes anew, after it was replaced by a larger one."""
     facts, parent, table = int64s(h, g.FACTS), int32s(h, g.PARENT), int32s(h, g.NODE_TABLE)
@@ -79,7 +77,7 @@ def hash_nodes(h: int) -> None:
         table[at] = n
 
 
-@_jit
+@jit_masks_cached
 def advance(h: int, q: int, c: int, sp: int, token: int) -> tuple[int, int, int]:
     """The state after a token; q is DEAD, MISSING (ask Python and repeat) or RECORDED."""
     facts, starts, text = int64s(h, g.FACTS), int32s(h, g.STARTS), uint8s(h, g.BYTES)

@@ -10,7 +10,7 @@ is the machine's own, FOREIGN, with its rows.  The masks equal those of the mach
 """
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_inlined
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_ends import done, meaning, resume
 from backends.numba.grammar_frames import (
@@ -24,13 +24,10 @@ from backends.numba.grammar_frames import (
 from backends.numba.grammar_strings import choice, key, pattern_key, string, text, unnamed
 from backends.numba.grammar_unique import is_unique_here, unique
 
-_jit = jit_masks()
-
-
 # --- the beginning of a value
 
 
-@_jit
+@jit_masks_inlined
 def _begin(h: int, family: int, byte: int, sp: int, top: int) -> tuple[int, int, int, int, int]:
     """After the first byte of a value: (q, c, sp, top, whether the byte is still to be read)."""
     f, i = int32s(h, g.FAMILIES), g.FAMILY_COLUMNS * family
@@ -61,7 +58,7 @@ def _begin(h: int, family: int, byte: int, sp: int, top: int) -> tuple[int, int,
     return g.DEAD, 0, sp, top, 0
 
 
-@_jit
+@jit_masks
 def _open_object(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, int, int]:
     if kind == g.ALIEN:
         return state(g.FOREIGN, 0, id), sp, top
@@ -75,7 +72,7 @@ def _open_object(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, in
     return state(g.OBJECT_FIRST, 0, 0), top, top + 1
 
 
-@_jit
+@jit_masks
 def _open_array(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, int, int]:
     if kind == g.ALIEN:
         return state(g.FOREIGN, 0, id), sp, top
@@ -85,7 +82,7 @@ def _open_array(h: int, kind: int, id: int, sp: int, top: int) -> tuple[int, int
     return state(g.ARRAY_FIRST, 0, 0), top, top + 1
 
 
-@_jit
+@jit_masks
 def _plain_node(h: int, node: int, parent: int, tag: int) -> None:
     new_node(h, node, parent, tag)
     bits = int64s(h, g.BITS)
@@ -93,7 +90,7 @@ def _plain_node(h: int, node: int, parent: int, tag: int) -> None:
         bits[g.SET_WORDS * node + j] = 0
 
 
-@_jit
+@jit_masks
 def number_column(byte: int) -> int:
     if 0x30 <= byte <= 0x39:
         return byte - 0x30
@@ -109,7 +106,7 @@ def number_column(byte: int) -> int:
 # --- objects and arrays
 
 
-@_jit
+@jit_masks
 def _result_of_object(h: int, sp: int, tag: int) -> int:
     """What an object that closes here satisfies; 0 if it cannot close."""
     id, bits = tag & 0xFFFFFFFF, int64s(h, g.BITS)
@@ -130,7 +127,7 @@ def _result_of_object(h: int, sp: int, tag: int) -> int:
     return result
 
 
-@_jit
+@jit_masks
 def _any_key(h: int, sp: int, tag: int) -> bool:
     if unnamed(h, tag):
         return True
@@ -140,7 +137,7 @@ def _any_key(h: int, sp: int, tag: int) -> bool:
     return bool(any_left(h, sp, 0, int32s(h, g.GROUPS)[g.GROUP_COLUMNS * id + g.G_NAMES]))
 
 
-@_jit
+@jit_masks
 def _open_key(h: int, tag: int) -> int:
     id = tag & 0xFFFFFFFF
     if tag >> 32 == g.OBJECT:
@@ -149,7 +146,7 @@ def _open_key(h: int, tag: int) -> int:
     return state(groups[i + g.G_KEYS], 0, groups[i + g.G_START])
 
 
-@_jit
+@jit_masks_inlined
 def _object(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, int]:
     """Between the members of an object."""
     tag = look(h, sp)
@@ -164,7 +161,7 @@ def _object(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, 
     return (state(g.OBJECT_COMMA, 0, 0) if kind == g.OBJECT_AFTER else _open_key(h, tag)), sp, top
 
 
-@_jit
+@jit_masks
 def _item(h: int, sp: int, id: int) -> int:
     """The family of the next item, or DEAD if there can be none."""
     arrays, i = int32s(h, g.ARRAYS), g.ARRAY_COLUMNS * id
@@ -176,7 +173,7 @@ def _item(h: int, sp: int, id: int) -> int:
     return int(arrays[i + g.A_REST])
 
 
-@_jit
+@jit_masks_inlined
 def _array(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Between the items of an array."""
     id = look(h, sp) & 0xFFFFFFFF
@@ -197,7 +194,7 @@ def _array(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, i
 # --- the machine's own states
 
 
-@_jit
+@jit_masks_inlined
 def _foreign(h: int, local: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """A state of the machine: its table says what to do."""
     code = int32s(h, g.TABLE)[256 * local + byte]
@@ -227,7 +224,7 @@ def _foreign(h: int, local: int, sp: int, top: int, byte: int) -> tuple[int, int
 # --- any state
 
 
-@_jit
+@jit_masks_inlined
 def _number(h: int, id: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     column = number_column(byte)
     code = int32s(h, g.NUMBERS)[g.NUMBER_COLUMNS * id + column]
@@ -241,7 +238,7 @@ def _number(h: int, id: int, sp: int, top: int, byte: int) -> tuple[int, int, in
     return q, sp, top, 1
 
 
-@_jit
+@jit_masks_inlined
 def _word(h: int, id: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside null, true or false; c is the result."""
     if byte != uint8s(h, g.WORDS)[id]:
@@ -252,7 +249,7 @@ def _word(h: int, id: int, c: int, sp: int, top: int, byte: int) -> tuple[int, i
     return q, 0, sp, top
 
 
-@_jit
+@jit_masks_inlined
 def step(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """The state after one more byte, q being DEAD if there is none."""
     again = 1

@@ -10,13 +10,14 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_arrays import Header
 from backends.numba.grammar_masks import hash_inside, hash_masks
 from backends.numba.grammar_stacks import hash_nodes
 from backends.numba.grammar_unique import hash_pairs
 from backends.numba.grammar_vocabulary import CompiledTries, Rows, Shared
+from refimpl.grammar.masks import Mask
 
-MAX_MASKS = 4096
+State = tuple[int, int, int]
+MAX_MASKS, MAX_STATES = 4096, 1 << 16
 _WORD_BYTES = np.frombuffer(b"ull\0rue\0alse\0", np.uint8).copy()
 
 
@@ -25,15 +26,13 @@ class Storage:
 
     def __init__(self, tries: CompiledTries):
         self.shared: Shared = tries.current()
-        self.header = h = Header(g.PLACES)
+        self.header = h = tries.new_header()
         self.address = h.address
         self.facts = tries.facts.copy()
         self.shared.constraints += 1
         self.facts[g.SERIAL] = self.shared.constraints
         reach = int(self.facts[g.LONGEST])
         self.spare = g.NEW_NODES * (reach + 2)
-        for place, array in tries.places.items():
-            h[place] = array
         h[g.FACTS], h[g.WORDS] = self.facts, _WORD_BYTES
         h[g.PATH] = np.zeros((reach + 3, g.PATH_COLUMNS), np.int64)
         h[g.NEEDS] = np.zeros((g.MAX_NEEDS, 3), np.int32)
@@ -96,6 +95,7 @@ class Storage:
     def forget_masks(self) -> None:
         """A new, empty store; masks that somebody still holds stay as they are."""
         self.rows = Rows(int(self.facts[g.N_WORDS]))
+        self.lately: dict[State, Mask] = {}  # masks of states: many come again, token after token
         self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = self.facts[g.DEPTHS] = 0
         self.more_masks()
 

@@ -8,16 +8,14 @@ states are rows of tables: 128 entries for ASCII, and pieces (first character, t
 from typing import Any
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_inlined
 from backends.numba.grammar_arrays import int32s
 from backends.numba.grammar_ends import done
 from backends.numba.grammar_frames import any_left, changed, look, need, set_bit, state
 from backends.numba.grammar_spelling import read, span, within
 
-_jit = jit_masks()
 
-
-@_jit
+@jit_masks_inlined
 def string(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Any characters, counted."""
     part, id, count = q >> 32 & 0xFFFF, q & 0xFFFFFFFF, c >> 32
@@ -41,7 +39,7 @@ def string(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, i
 # --- words
 
 
-@_jit
+@jit_masks
 def child(h: int, node: int, point: int) -> int:
     trie = int32s(h, g.TRIE)
     y, end = node + 1, trie[g.TRIE_COLUMNS * node + g.T_SKIP]
@@ -52,7 +50,7 @@ def child(h: int, node: int, point: int) -> int:
     return g.DEAD
 
 
-@_jit
+@jit_masks
 def _any_child(h: int, node: int, part: int, value: int, sp: int, seen: bool) -> bool:
     """Whether a half-read character can become one that leads on."""
     trie = int32s(h, g.TRIE)
@@ -67,7 +65,7 @@ def _any_child(h: int, node: int, part: int, value: int, sp: int, seen: bool) ->
     return False
 
 
-@_jit
+@jit_masks_inlined
 def choice(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a string that is one of a list; c holds the result too."""
     part, node, result = q >> 32 & 0xFFFF, q & 0xFFFFFFFF, c >> 32
@@ -89,7 +87,7 @@ def choice(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, i
 # --- automata
 
 
-@_jit
+@jit_masks
 def _piece(pieces: Any, lo: int, hi: int, point: int) -> int:
     """The last of the pieces lo..hi-1 that begins at or before a character."""
     while hi - lo > 1:
@@ -101,7 +99,7 @@ def _piece(pieces: Any, lo: int, hi: int, point: int) -> int:
     return lo
 
 
-@_jit
+@jit_masks
 def _alive(h: int, target: int, sp: int, keys: bool, allowed: int) -> bool:
     """Whether a target leads on; a key's, whether to a label that may still be used."""
     if target < 0 or not keys:
@@ -112,7 +110,7 @@ def _alive(h: int, target: int, sp: int, keys: bool, allowed: int) -> bool:
     )
 
 
-@_jit
+@jit_masks
 def _some_alive(
     h: int, ascii: Any, pieces: Any, id: int, begin: int, end: int,
     first: int, last: int, sp: int, keys: bool, allowed: int,
@@ -131,7 +129,7 @@ def _some_alive(
     return False
 
 
-@_jit
+@jit_masks
 def _part_alive(
     h: int, ascii: Any, pieces: Any, id: int, begin: int, end: int,
     part: int, value: int, sp: int, keys: bool, allowed: int,
@@ -149,7 +147,7 @@ def _part_alive(
     return bool(_some_alive(h, ascii, pieces, id, begin, end, first, last, sp, keys, allowed))
 
 
-@_jit
+@jit_masks_inlined
 def text(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a string of a language; each state tells which of the family it satisfies."""
     part, id = q >> 32 & 0xFFFF, q & 0xFFFFFFFF
@@ -181,7 +179,7 @@ def text(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int
 # --- keys
 
 
-@_jit
+@jit_masks
 def unnamed(h: int, tag: int) -> int:
     """The labels that a key without a name of its own may have, as bits."""
     id = tag & 0xFFFFFFFF
@@ -190,7 +188,7 @@ def unnamed(h: int, tag: int) -> int:
     return int(int32s(h, g.GROUPS)[g.GROUP_COLUMNS * id + g.G_OTHER])
 
 
-@_jit
+@jit_masks
 def _labelled(h: int, sp: int, top: int, group: int, label: int, name: int) -> tuple[int, int, int]:
     """After a key of an object of several shapes."""
     entry = int32s(h, g.LABELS)[int32s(h, g.GROUPS)[g.GROUP_COLUMNS * group + g.G_OFFSET] + label]
@@ -209,7 +207,7 @@ def _labelled(h: int, sp: int, top: int, group: int, label: int, name: int) -> t
     )
 
 
-@_jit
+@jit_masks
 def _named(h: int, sp: int, top: int, tag: int, name: int) -> tuple[int, int, int]:
     """After a key that is a name."""
     if not any_left(h, sp, name, name + 1):
@@ -223,7 +221,7 @@ def _named(h: int, sp: int, top: int, tag: int, name: int) -> tuple[int, int, in
     return state(g.COLON, 0, int32s(h, g.NAMES)[offset + name]), top, top + 1
 
 
-@_jit
+@jit_masks
 def _other(h: int, sp: int, top: int, tag: int, label: int) -> tuple[int, int, int]:
     """After a key that is no name."""
     if not (unnamed(h, tag) >> label) & 1:
@@ -235,7 +233,7 @@ def _other(h: int, sp: int, top: int, tag: int, label: int) -> tuple[int, int, i
     return state(g.COLON, 0, int32s(h, g.OBJECTS)[g.OBJECT_COLUMNS * id + g.O_OTHER]), sp, top
 
 
-@_jit
+@jit_masks_inlined
 def key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a key, of which the names are known."""
     part, node = q >> 32 & 0xFFFF, q & 0xFFFFFFFF
@@ -264,7 +262,7 @@ def key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int,
     return state(g.KEY, 0, node), 0, sp, top
 
 
-@_jit
+@jit_masks_inlined
 def pattern_key(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside a key, where patterns tell unnamed keys apart."""
     part, id = q >> 32 & 0xFFFF, q & 0xFFFFFFFF

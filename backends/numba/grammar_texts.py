@@ -30,8 +30,8 @@ class Pieces:
     """Rows of automata over characters, growing."""
 
     def __init__(self) -> None:
-        self.ascii = np.full((64, 128), DEAD, np.int32)
-        self.first = np.zeros((64, 4), np.int64)
+        self.ascii = np.full((4, 128), DEAD, np.int32)
+        self.first = np.zeros((4, 4), np.int64)
         self.pieces = Growing(2)
 
     def put(self, state: int, row: list[tuple[int, int]], ends: bool) -> tuple[int, int]:

@@ -16,16 +16,15 @@ a mask needed are dropped again; those that a state holds stay for ever, as stat
 """
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_cached, jit_masks_inlined
 from backends.numba.grammar_arrays import int32s, int64s
 from backends.numba.grammar_frames import changed, look, need, state
 from backends.numba.grammar_spelling import read
 
-_jit = jit_masks()
 _SETS = 1 << 40  # added to the first number of a pair that is a set
 
 
-@_jit
+@jit_masks
 def _bucket(h: int, a: int, b: int) -> int:
     """Where a pair stands in the table, or would stand."""
     pairs, table = int64s(h, g.PAIRS), int32s(h, g.PAIR_TABLE)
@@ -37,7 +36,7 @@ def _bucket(h: int, a: int, b: int) -> int:
     return int(at)
 
 
-@_jit
+@jit_masks
 def _pair(h: int, a: int, b: int) -> int:
     """The number of a pair; DEAD if Python must first make room."""
     table, at = int32s(h, g.PAIR_TABLE), _bucket(h, a, b)
@@ -53,7 +52,7 @@ def _pair(h: int, a: int, b: int) -> int:
     return int(n)
 
 
-@_jit
+@jit_masks
 def drop_pairs(h: int, n: int) -> None:
     """Forgets the pairs from number n on, the last first, so that no search is cut short."""
     facts, pairs, table = int64s(h, g.FACTS), int64s(h, g.PAIRS), int32s(h, g.PAIR_TABLE)
@@ -62,7 +61,7 @@ def drop_pairs(h: int, n: int) -> None:
     facts[g.N_PAIRS] = n
 
 
-@_jit
+@jit_masks_cached
 def hash_pairs(h: int) -> None:
     """Fills the table anew, after it was replaced by a larger one."""
     pairs, table = int64s(h, g.PAIRS), int32s(h, g.PAIR_TABLE)
@@ -70,7 +69,7 @@ def hash_pairs(h: int) -> None:
         table[_bucket(h, pairs[2 * i], pairs[2 * i + 1])] = i
 
 
-@_jit
+@jit_masks
 def is_unique_here(h: int, sp: int) -> bool:
     """Whether a string that begins now is an item that must differ from those before it."""
     tag = look(h, sp)
@@ -78,7 +77,7 @@ def is_unique_here(h: int, sp: int) -> bool:
     return tag >> 32 == g.ARRAY and int32s(h, g.ARRAYS)[g.ARRAY_COLUMNS * id + g.A_UNIQUE] == 1
 
 
-@_jit
+@jit_masks
 def _end(h: int, string: int, sp: int, top: int) -> tuple[int, int, int]:
     """After an item: the array's set holds it too, unless it did already."""
     tag, pairs, before = look(h, sp), int64s(h, g.PAIRS), int64s(h, g.BITS)[g.SET_WORDS * sp + 1]
@@ -100,7 +99,7 @@ def _end(h: int, string: int, sp: int, top: int) -> tuple[int, int, int]:
     return state(g.ARRAY_AFTER, 0, 0), top, top + 1
 
 
-@_jit
+@jit_masks_inlined
 def unique(h: int, q: int, c: int, sp: int, top: int, byte: int) -> tuple[int, int, int, int]:
     """Inside an item; the state's id is the string so far."""
     part, string = q >> 32 & 0xFFFF, q & 0xFFFFFFFF

@@ -14,8 +14,9 @@ from jaxtyping import Int32, UInt32
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_arrays import address_of
+from backends.numba.grammar_arrays import Header, address_of
 from backends.numba.grammar_numbers import NumberTables
+from backends.numba.grammar_ready import compile_masks
 from backends.numba.grammar_texts import TextTables
 from refimpl.grammar.masks import Vocabulary, is_plain, pack
 from refimpl.grammar.regex import Regexes
@@ -114,6 +115,7 @@ class CompiledTries:
     """The tries and facts of a vocabulary, and what its constraints share."""
 
     def __init__(self, vocabulary: Vocabulary):
+        compile_masks()
         tokens = vocabulary.tokens
         self.words = -(-len(tokens) // 32)
         self.whole = nodes_of(vocabulary.trie)
@@ -123,7 +125,7 @@ class CompiledTries:
         body, quoted = _part(tokens, lambda b: b'"' not in b), _part(tokens, lambda b: b'"' in b)
         escaped = _part(tokens, lambda b: b"\\" in b and b'"' not in b)
         self.shared = Shared(self.words)
-        self.places = {
+        places = {
             g.WHOLE: self.whole, g.REST: self.rest, g.BODY: body, g.QUOTED: quoted,
             g.ESCAPED: escaped, g.WITHIN: self.within,
             g.PLAIN: self.slice, g.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
@@ -131,10 +133,21 @@ class CompiledTries:
             g.BYTES: np.frombuffer(b"".join(tokens) or b" ", np.uint8),
             g.STARTS: np.cumsum([0, *map(len, tokens)]).astype(np.int32),
         }  # fmt: skip
+        self.header = Header(g.PLACES)
+        self.put(places)
         self.facts = np.zeros(g.FACTS_SIZE, np.int64)
         self.facts[g.LONGEST], self.facts[g.N_WORDS] = vocabulary.trie.longest, self.words
         self.facts[g.N_TWINS] = len(vocabulary.trie.twins)
         self.facts[g.N_STOPS] = len(vocabulary.stops)
+
+    def put(self, places: dict[int, ndarray]) -> None:
+        for place, array in places.items():
+            self.header[place] = array
+
+    def new_header(self) -> Header:
+        """A header for one more constraint, with all that it shares."""
+        self.put(self.current().places())
+        return self.header.copy()
 
     def current(self) -> Shared:
         """What the next constraint shares; begun anew when it has grown large."""

@@ -8,13 +8,12 @@ many do no harm, `step` has the last word).
 from typing import Any
 
 from backends.numba import grammar_layout as g
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks, jit_masks_inlined
 from backends.numba.grammar_arrays import int32s, int64s, uint8s
 from backends.numba.grammar_frames import look
 from backends.numba.grammar_steps import step
 from backends.numba.grammar_strings import unnamed
 
-_jit = jit_masks()
 _WHITE = 1 << 0x20 | 1 << 0x0A | 1 << 0x0D | 1 << 0x09
 _QUOTE, _COMMA, _COLON = 1 << 0x22, 1 << 0x2C, 1 << 0x3A
 _BACKSLASH, _BRACKET, _BRACE = 1 << (0x5C - 64), 1 << (0x5D - 64), 1 << (0x7D - 64)
@@ -23,7 +22,7 @@ _EXPONENT = 1 << (0x65 - 64) | 1 << (0x45 - 64)
 _FEW = 6  # with fewer children than these, each is simply tried
 
 
-@_jit
+@jit_masks
 def _children_first(h: int, node: int, path: Any, at: int) -> None:
     """The first bytes of the characters that lead down a trie of words."""
     trie = int32s(h, g.TRIE)
@@ -41,14 +40,14 @@ def _children_first(h: int, node: int, path: Any, at: int) -> None:
     path[at + 1] |= _BACKSLASH
 
 
-@_jit
+@jit_masks
 def _copy_first(h: int, place: int, id: int, path: Any, at: int) -> None:
     first = int64s(h, place)
     for j in range(4):
         path[at + j] = first[4 * id + j]
 
 
-@_jit
+@jit_masks
 def _first_bytes(h: int, q: int, sp: int, path: Any, at: int) -> None:
     """Sets path[at : at + 4] to the bytes that may come next, and perhaps others."""
     kind, part, id = q >> 48, q >> 32 & 0xFFFF, q & 0xFFFFFFFF
@@ -81,7 +80,7 @@ def _first_bytes(h: int, q: int, sp: int, path: Any, at: int) -> None:
         path[at] = path[at + 1] = path[at + 2] = path[at + 3] = -1
 
 
-@_jit
+@jit_masks
 def _enter(h: int, nodes: Any, node: int, path: Any, p: int) -> None:
     """Prepares a level of the path: the children of a node, and which of them to look at."""
     n = g.NODE_COLUMNS * node
@@ -96,7 +95,20 @@ def _enter(h: int, nodes: Any, node: int, path: Any, p: int) -> None:
             path[p + g.P_FIRST + j] = -1
 
 
-@_jit
+@jit_masks_inlined
+def _next_child(nodes: Any, path: Any, p: int) -> int:
+    """The next child on a level whose byte may stand here, or DEAD."""
+    node, end, first = path[p + g.P_AT], path[p + g.P_END], p + g.P_FIRST
+    while node < end:
+        byte = nodes[g.NODE_COLUMNS * node + g.V_BYTE]
+        node += 1
+        if path[first + (byte >> 6)] >> (byte & 63) & 1:
+            path[p + g.P_AT] = node
+            return int(node - 1)
+    return g.DEAD
+
+
+@jit_masks
 def walk(h: int, q: int, c: int, sp: int, place: int, masks: Any) -> None:
     """Sets the bits of the tokens of a trie that can be read."""
     path, nodes = int64s(h, g.PATH), int32s(h, place)
@@ -104,18 +116,13 @@ def walk(h: int, q: int, c: int, sp: int, place: int, masks: Any) -> None:
     p = 0
     _enter(h, nodes, 0, path, p)
     while p >= 0:
-        node = path[p + g.P_AT]
-        if node == path[p + g.P_END]:
+        node = _next_child(nodes, path, p)
+        if node < 0:
             p -= g.PATH_COLUMNS
             continue
-        path[p + g.P_AT] = node + 1
         n = g.NODE_COLUMNS * node
-        byte = nodes[n + g.V_BYTE]
-        if not (path[p + g.P_FIRST + (byte >> 6)] >> (byte & 63)) & 1:
-            continue
-        q, c, sp, top = step(
-            h, path[p + g.P_Q], path[p + g.P_C], path[p + g.P_SP], path[p + g.P_TOP], byte
-        )
+        q, c, sp, top = path[p + g.P_Q], path[p + g.P_C], path[p + g.P_SP], path[p + g.P_TOP]
+        q, c, sp, top = step(h, q, c, sp, top, nodes[n + g.V_BYTE])
         if q < 0:
             continue
         token = nodes[n + g.V_TOKEN]

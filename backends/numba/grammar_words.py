@@ -4,11 +4,9 @@ import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
-from backends.numba.compile import jit_masks
+from backends.numba.compile import jit_masks_cached
 from backends.numba.grammar_arrays import Growing
 from backends.numba.grammar_layout import TRIE_COLUMNS
-
-_jit = jit_masks()
 
 
 class WordTries:
@@ -37,7 +35,7 @@ class WordTries:
             lengths = np.array([len(w) for words in new for w in words] or [0], np.int32)
             counts = np.array([len(words) for words in new], np.int32)
             begin = self.table.extend(np.zeros((self.size - self.table.size, TRIE_COLUMNS)))
-            _fill_tries(text, lengths, counts, self.table.array, begin)
+            fill_tries(text, lengths, counts, self.table.array, begin)
             self.made = len(self.words)
         return self.table.array
 
@@ -56,8 +54,8 @@ def _count_nodes(words: tuple[str, ...]) -> int:
     return total
 
 
-@_jit
-def _fill_tries(text: ndarray, lengths: ndarray, counts: ndarray, out: ndarray, n: int) -> None:
+@jit_masks_cached
+def fill_tries(text: ndarray, lengths: ndarray, counts: ndarray, out: ndarray, n: int) -> None:
     """Tries in depth-first order, one after the other: (point, skip, name, lo, hi), from n on."""
     word, start = 0, 0
     path = np.zeros(text.size + 2, np.int64)

@@ -7,6 +7,7 @@ from backends.numba import attention, pool, step
 from backends.numba.activations import FLOATS
 from backends.numba.compile import Entry, directory, reports
 from backends.numba.formats import FORMATS, Format, format_of
+from backends.numba.grammar_ready import compile_masks
 from backends.numba.kv import TYPES
 
 OnDone = Callable[[str, int, int], None]
@@ -31,5 +32,7 @@ def warm_up(types: Sequence[str], on_done: OnDone) -> Path:
     reports().clear()
     for i, entry in enumerate(todo):
         assert entry.address
-        on_done(entry.name, i + 1, len(todo))
-    return directory()
+        on_done(entry.name, i + 1, len(todo) + 1)
+    compile_masks()
+    on_done("masks", len(todo) + 1, len(todo) + 1)
+    return directory().parent

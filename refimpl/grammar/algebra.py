@@ -10,9 +10,10 @@ from itertools import product
 from typing import TypeVar
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.number_sets import NumberSet
+from refimpl.grammar.number_sets import NUMBERS, NumberSet
 from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 from refimpl.grammar.shapes import (
+    ANY_OBJECT,
     LITERALS,
     NO_KEY,
     ArrayShape,
@@ -30,7 +31,6 @@ from refimpl.grammar.shapes import (
 MAX_SHAPES = 400
 MAX_PAIRS = 10_000
 T = TypeVar("T")
-_ANY_NUMBER = NumberSet()
 
 
 class Algebra:
@@ -41,7 +41,7 @@ class Algebra:
         self.any_string = StringSet(regexes.ALL)
         self.any_array = ArrayShape((), exprs.ALL)
         self.everything = Union(
-            LITERALS, (NumberSet(),), (self.any_string,), (self.any_array,), (ObjectShape(),)
+            LITERALS, (NUMBERS,), (self.any_string,), (self.any_array,), (ANY_OBJECT,)
         )
 
     # --- union
@@ -49,7 +49,7 @@ class Algebra:
     def either(self, *unions: Union) -> Union:
         return Union(
             frozenset().union(*(u.literals for u in unions)),
-            self._absorb(tuple(dict.fromkeys(x for u in unions for x in u.numbers)), NumberSet()),
+            self._absorb(tuple(dict.fromkeys(x for u in unions for x in u.numbers)), NUMBERS),
             self._strings([x for u in unions for x in u.strings]),
             _limit(
                 self._absorb(
@@ -59,7 +59,7 @@ class Algebra:
             _limit(
                 _without_narrower(
                     self._absorb(
-                        tuple(dict.fromkeys(x for u in unions for x in u.objects)), ObjectShape()
+                        tuple(dict.fromkeys(x for u in unions for x in u.objects)), ANY_OBJECT
                     )
                 )
             ),
@@ -88,7 +88,7 @@ class Algebra:
             return v if u == self.everything else u
         if max(len(u.objects) * len(v.objects), len(u.arrays) * len(v.arrays)) > MAX_PAIRS:
             raise _too_many(MAX_PAIRS)
-        numbers = _product(u.numbers, v.numbers, _ANY_NUMBER, NumberSet.both)
+        numbers = _product(u.numbers, v.numbers, NUMBERS, NumberSet.both)
         strings = _product(u.strings, v.strings, self.any_string, self._both_strings)
         arrays = (self.both_arrays(a, b) for a, b in product(u.arrays, v.arrays))
         objects = (self._both_objects(a, b) for a, b in product(u.objects, v.objects))
@@ -159,8 +159,8 @@ class Algebra:
 
     def non(self, u: Union) -> Union:
         out = Union(
-            LITERALS - u.literals, (NumberSet(),), (self.any_string,), (self.any_array,),
-            (ObjectShape(),),
+            LITERALS - u.literals, (NUMBERS,), (self.any_string,), (self.any_array,),
+            (ANY_OBJECT,),
         )  # fmt: skip
         for n in u.numbers:
             out = self._without(out, Union(numbers=tuple(n.non())), "numbers")

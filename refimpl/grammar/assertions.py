@@ -17,11 +17,12 @@ from refimpl.grammar.json_values import (
     object_of,
     text_of,
 )
-from refimpl.grammar.number_sets import INTEGERS, NumberSet
+from refimpl.grammar.number_sets import INTEGERS, NUMBERS, NumberSet
 from refimpl.grammar.regex import Node, Regexes
 from refimpl.grammar.regex_language import search
 from refimpl.grammar.resources import Resources, Schema
 from refimpl.grammar.shapes import (
+    ANY_OBJECT,
     EVERY_KEY,
     NOTHING,
     ArrayShape,
@@ -108,14 +109,14 @@ class Assertions:
             integer = replace(INTEGERS, spelled="digits")
         literals = {"null"} if "null" in types else set()
         literals |= {"true", "false"} if "boolean" in types else set()
-        numbers = [NumberSet()] if "number" in types else [integer] if "integer" in types else []
+        numbers = [NUMBERS] if "number" in types else [integer] if "integer" in types else []
         any_ = self.algebra
         u = Union(
             frozenset(literals),
             tuple(numbers),
             (any_.any_string,) if "string" in types else (),
             (any_.any_array,) if "array" in types else (),
-            (ObjectShape(),) if "object" in types else (),
+            (ANY_OBJECT,) if "object" in types else (),
         )
         if "const" in schema:
             u = any_.both(u, self.const_union(schema["const"]))
@@ -124,7 +125,7 @@ class Assertions:
         return u
 
     def numbers(self, schema: dict[str, Any]) -> tuple[NumberSet, ...]:
-        out: NumberSet | None = NumberSet()
+        out: NumberSet | None = NUMBERS
         for key, sign in (("minimum", 1), ("maximum", -1)):
             other = "exclusive" + key.capitalize()
             strict = schema.get(other) is True  # draft 4 has a flag beside the bound

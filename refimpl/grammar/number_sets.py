@@ -31,7 +31,7 @@ NUMBER = re.compile(r"(-?)(0|[1-9]\d*)?(\.(\d*))?([eE]([+-]?)(\d*))?")
 _JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NumberSet:
     """lo <= x <= hi (strict where `open`), a multiple of `step`, of no `not_steps`, in no hole.
 
@@ -52,13 +52,22 @@ class NumberSet:
     def __hash__(self) -> int:  # of exact fractions, so it is worth keeping
         return self._hash
 
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, NumberSet):
+            return self is other
+        return self._hash == other._hash and self._values == other._values
+
     @cached_property
     def _hash(self) -> int:
-        return hash(tuple(getattr(self, f.name) for f in fields(self)))
+        return hash(self._values)
+
+    @cached_property
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self))
 
     @cached_property
     def free(self) -> bool:
-        return self == NumberSet()
+        return self == NUMBERS
 
     @cached_property
     def bounds(self) -> tuple[Fraction | None, Fraction | None]:
@@ -170,7 +179,7 @@ class NumberSet:
             yield NumberSet(spelled="dotted" if self.spelled == "digits" else "digits")
 
 
-INTEGERS = NumberSet(step=Fraction(1))
+NUMBERS, INTEGERS = NumberSet(), NumberSet(step=Fraction(1))
 PLAIN = NumberSet(spelled="plain")
 
 

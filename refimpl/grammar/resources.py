@@ -10,6 +10,7 @@ True
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -134,6 +135,7 @@ class Resources:
         return node
 
 
+@lru_cache(maxsize=64)
 def is_old(dialect: str) -> bool:
     """Drafts 3 to 7, where `$ref` hides its siblings."""
     return any(f"draft-0{n}" in dialect for n in (3, 4, 6, 7))

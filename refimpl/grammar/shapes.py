@@ -66,6 +66,8 @@ class Exprs:
         return self._join("or", parts, self.NONE, self.ALL)
 
     def _join(self, kind: str, parts: tuple[Expr, ...], unit: Expr, zero: Expr) -> Expr:
+        if len(parts) == 1:
+            return parts[0]
         flat = {e: None for p in parts for e in (p.args if p.kind == kind else (p,))}
         flat.pop(unit, None)
         if zero in flat or any(e.kind == "not" and e.args[0] in flat for e in flat):
@@ -170,6 +172,7 @@ class Union:
 
 
 LITERALS = frozenset({"null", "true", "false"})
+ANY_OBJECT = ObjectShape()
 NOTHING = Union()
 
 

@@ -110,6 +110,7 @@ def test_a_store_of_masks_that_is_full_begins_anew():
     for slots in (BLOCK, grammar_storage.MAX_MASKS):
         fast.facts[N_MASKS] = fast.facts[MASK_ROOM] = slots
         fast.facts[DEPTHS] = 0
+        fast.lately.clear()
         assert np.array_equal(fast.mask(fast.start), kept)
     assert np.array_equal(first, kept), "masks that were given away are not written over"
 
