@@ -5,8 +5,8 @@ machines), `tile` and `int_tile` (a few tokens at once), `kernels` (a file per f
 `activations` (what they are multiplied with), `matmul`, `repack` and `one_row` (whole matrices),
 `functions` and `rows` (what happens to a row), `kv` and `attention`, `atomics` and `pool`
 (threads), `step` (a whole forward pass), `penalise` and `sample` (its last token); then the Python
-around it: `compile`, `memory`, `formats`, `layout`, `records`, `program`, `cache`, `runtime`, `ops`
-and `backend`.
+around it: `compile`, `memory`, `formats`, `layout`, `records`, `program`, `cache`, `plans`,
+`runtime`, `ops` and `backend`.
 """
 
 from typing import TYPE_CHECKING
