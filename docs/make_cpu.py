@@ -61,7 +61,8 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
    Calling from Python costs more than a small layer. All layers are one function, run by all
    threads side by side, which meet at barriers: first spinning, then giving way to others. Rows of
    a matrix are given out as threads come free, so that one which a neighbour slows down gets
-   fewer.
+   fewer. A thread that was asleep first leaves the core of the one that woke it, where systems
+   like to put it: sharing a core costs 200 µs a barrier.
 7. **Huge pages** ([memory](../backends/numba/memory.py)). Fewer address translations, faster
    reads.
 
