@@ -21,6 +21,7 @@ from numpy import ndarray
 
 from refimpl.errors import InputError, RefimplError
 from refimpl.sampling import Draw, Sampled, uniform
+from refimpl.sampling.beyond import PLAIN, asked_beyond
 from refimpl.sampling.draws import attempt
 from refimpl.sampling.mask import Mask
 from refimpl.sampling.params import SamplingParams
@@ -201,15 +202,8 @@ def on_device(draw: Draw, columns: int) -> bool:
 
 
 def is_plain(params: SamplingParams) -> bool:
-    return (
-        params.logprobs is None
-        and not params.mirostat
-        and not params.dry_multiplier
-        and not params.xtc_probability
-        and params.top_n_sigma <= 0
-        and params.typical_p >= 1
-        and (params.min_p == 0 or params.min_p >= LEAST_MIN_P)
-    )
+    odd = params.min_p and params.min_p < LEAST_MIN_P
+    return not odd and asked_beyond(params) == PLAIN
 
 
 def are_ids(tokens: History, vocab: int) -> bool:

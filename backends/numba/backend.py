@@ -20,9 +20,10 @@ from backends.numba.cache import Cache
 from backends.numba.layout import Joined, Matrix, Progress, interleave, source
 from backends.numba.ops import Operations, f32
 from backends.numba.paged import attend
+from backends.numba.plans import check_decoding, checked_plan, unfolded
 from backends.numba.pool import Pool
 from backends.numba.program import compile_model
-from backends.numba.runtime import Runtime, check_decoding, check_places, check_plan, unfolded
+from backends.numba.runtime import Runtime
 from backends.numba.warmup import warm_up
 from refimpl.backend import NONE_DRAWN, Blocks, Composed, known_tokens
 from refimpl.errors import RefimplError
@@ -118,11 +119,11 @@ class NumbaBackend(Composed):
 
     def attend(self, cache: Cache, plan: Plan, config: Config) -> Attend:
         plan = unfolded(plan)
-        check_places(plan, cache)
+        found = checked_plan(plan, np.zeros_like(plan.tokens), cache)  # tokens do not matter here
 
         def one_layer(layer: int, q: ndarray, k: ndarray, v: ndarray) -> ndarray:
             options = config.attention(layer)
-            return attend(self.pool, cache, layer, plan, f32(q), (f32(k), f32(v)), options)
+            return attend(self.pool, cache, layer, found, f32(q), (f32(k), f32(v)), options)
 
         return one_layer
 
@@ -136,12 +137,12 @@ class NumbaBackend(Composed):
         x: Any = None,
     ) -> Any:
         """Fused if the family has a program and nobody listens; else operation by operation."""
-        tokens = known_tokens(plan.tokens, drawn)
+        tokens = known_tokens(plan.tokens, drawn) if len(drawn) else plan.tokens
         runtime = getattr(model, "runtime", None)
         plan = unfolded(plan)
-        check_plan(plan, tokens, model.config.vocab_size, cache)
+        checked = checked_plan(plan, tokens, cache, vocab_size=model.config.vocab_size)
         if runtime is not None and tap is untapped and len(tokens):
-            return runtime.run(plan, tokens, cache, x)
+            return runtime.run(checked, cache, x)
         attend_, ops = self.attend(cache, plan, model.config), self.ops
         return forward(
             model, tokens, plan.positions, attend_, rows=plan.rows, ops=ops, tap=tap, x=x
@@ -155,8 +156,9 @@ class NumbaBackend(Composed):
         if runtime is None:
             return super().decode_greedily(model, plan, cache, n, vocab_size)
         check_decoding(plan, n, vocab_size, model.config.vocab_size)
-        check_plan(plan, plan.tokens, model.config.vocab_size, cache, n_steps=n)
-        return np.asarray(runtime.decode_greedily(plan, cache, n, vocab_size))
+        size = model.config.vocab_size
+        checked = checked_plan(plan, plan.tokens, cache, vocab_size=size, n_steps=n)
+        return np.asarray(runtime.decode_greedily(checked, cache, n, vocab_size))
 
     def choose(self, logits: Any, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
         from backends.numba.sample import choose

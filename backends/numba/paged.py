@@ -14,9 +14,10 @@ from numpy import ndarray
 from backends.numba.attention import scratch_bytes
 from backends.numba.cache import Cache
 from backends.numba.memory import huge
+from backends.numba.plans import CheckedPlan, checked_plan
 from backends.numba.pool import Pool
 from backends.numba.records import LAYER, MODEL, STEP
-from backends.numba.runtime import padded, plan_record
+from backends.numba.runtime import padded
 from backends.numba.step import attend_alone
 from refimpl.errors import InputError
 from refimpl.kv.plan import Plan
@@ -28,7 +29,7 @@ def attend(
     pool: Pool,
     cache: Cache,
     layer: int,
-    plan: Plan,
+    plan: CheckedPlan,
     q: Heads,
     new: tuple[Heads, Heads] | None,
     options: Mapping[str, Any],
@@ -43,8 +44,7 @@ def attend(
     held = None if sinks is None else np.ascontiguousarray(sinks, np.float32)
     record, memory = step[0], huge(pool.threads * padded(scratch_bytes(cache.width), 64) + 64)
     record["model"], record["layer"], record["barrier"] = model.ctypes.data, layer, pool.board
-    record["cache"] = cache.record
-    record["plan"], kept = plan_record(plan, plan.tokens)
+    record["cache"], record["plan"] = cache.record, plan.record
     buffers = record["buffers"]
     buffers["q"], buffers["q_bytes"] = q.ctypes.data, 4 * n_heads * head_dim
     buffers["a"] = out.ctypes.data
@@ -63,7 +63,6 @@ def attend(
     layers[layer]["sinks"] = 0 if held is None else held.ctypes.data
     if len(q):
         pool.run(attend_alone, step.ctypes.data)
-    del kept
     return out
 
 
@@ -80,8 +79,8 @@ def attend_contiguous(
         raise InputError("keys and values of different lengths are not supported here")
     n = len(k)
     cache = Cache(
-        kind="float32", n_layers=1, n_slots=n, block_size=16, kv_heads=k.shape[1],
-        head_dim=k.shape[2],
+        kind="float32", n_layers=1, n_slots=padded(n, 16), block_size=16,
+        kv_heads=k.shape[1], head_dim=k.shape[2],
     )  # fmt: skip
     contents = []
     for x in (k, v):
@@ -102,4 +101,4 @@ def attend_contiguous(
         rows=tokens,
         block_size=16,
     )
-    return attend(pool, cache, 0, plan, q, None, options)
+    return attend(pool, cache, 0, checked_plan(plan, tokens, cache), q, None, options)

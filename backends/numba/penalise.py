@@ -3,7 +3,8 @@
 The same additions and divisions in the same order as the definition (`refimpl.sampling.mask`, then
 `logit_bias`, `repetition`, `frequency` and `presence` of `refimpl.sampling.penalties`), so that the
 logits are its logits in every bit.  Only tokens that occur in the history are visited: it is
-sorted, and equal tokens stand together.
+sorted, and equal tokens stand together.  For DRY the repetitions are found here, and the definition
+says what they cost.
 
 >>> row, bits = np.float32([2, -1, 0.5, 3]), np.array([0b0111], np.uint32)
 >>> nothing, none = np.zeros(0, np.int64), np.zeros(0)
@@ -49,6 +50,29 @@ def penalised(
         x[token] = y - frequency * (after - first) - presence
         first = after
     return x
+
+
+@jit_cached
+def repeated(history: ndarray, vocab: int, limit: int) -> ndarray:
+    """For each token how long an end of the history it followed before; -1: it never did.
+
+    `refimpl.sampling.dry.repetitions`: read backwards, how far does it agree with itself shifted?
+
+    >>> repeated(np.array([0, 1, 2, 2, 1, 2, 3, 0, 1, 2]), 5, 10).tolist()
+    [0, 1, 3, 2, -1]
+    """
+    s, longest = history[::-1], np.full(vocab, -1)
+    z = np.zeros(s.size, np.int64)
+    left = right = 0
+    for k in range(1, s.size):
+        n = min(z[k - left], right - k) if k < right else 0
+        while k + n < s.size and s[n] == s[k + n]:
+            n += 1
+        z[k] = n
+        if k + n > right:
+            left, right = k, k + n
+        longest[s[k - 1]] = max(longest[s[k - 1]], min(n, limit))
+    return longest
 
 
 def ids(tokens: History, vocab: int) -> Int64[ndarray, " tokens"] | None:

@@ -7,17 +7,26 @@ other processes between looks; after some thousand looks it goes to sleep and mu
 A job is compiled code's address and one argument: `job(argument, thread, threads)`.  The caller is
 thread 0 and works too.  Threads meet at barriers (`atomics`) inside the job, and at its end.
 
-    board   word 0: arrived   line 1: barriers passed   line 2: jobs given, job, argument, threads
+    board   word 0: arrived   line 1: barriers passed
+            line 2: jobs given, job, argument, threads, the core of who gives them
             line 3 + i: worker i sleeps
+
+A thread is often woken on the core of the one that wakes it, and moved only after a while.  Until
+then every barrier costs as long as a thread waits before it gives way, a hundred microseconds; so a
+worker that wakes up leaves that core by itself (`step_aside`).
 
 >>> with_two = Pool(2)
 >>> with_two.threads
 2
 """
 
+import ctypes
 import os
+import sys
 import threading
 import weakref
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,13 +40,8 @@ from backends.numba.simd import i64
 
 PATIENCE = 20000
 """Looks before a worker goes to sleep: a few milliseconds."""
-JOBS, JOB, ARGUMENT, THREADS, SLEEPS = (
-    2 * LINE,
-    2 * LINE + 8,
-    2 * LINE + 16,
-    2 * LINE + 24,
-    3 * LINE,
-)
+JOBS, JOB, ARGUMENT, THREADS, CORE = (2 * LINE + 8 * i for i in range(5))
+SLEEPS = 3 * LINE
 
 
 @intrinsic
@@ -102,7 +106,7 @@ class Pool:
         self._words = self._memory[start : start + words]
         self.board = int(self._words.ctypes.data)
         self._sleeps = self._words[SLEEPS // 8 :: LINE // 8]
-        self._awake: list[threading.Semaphore] = []
+        self._awake: list[threading.Lock] = []  # held, until a worker is to wake up
         self._one_at_a_time = threading.Lock()
 
     def run(self, job: Entry, argument: int) -> None:
@@ -119,19 +123,41 @@ class Pool:
         for i, awake in enumerate(self._awake):
             if self._sleeps[i]:
                 self._sleeps[i] = 0
-                awake.release()
+                self._words[CORE // 8] = current_core()
+                if awake.locked():
+                    awake.release()
 
     def _start(self) -> None:
         if self._awake:
             return
         for thread in range(1, self.threads):
-            awake = threading.Semaphore(0)
+            awake = threading.Lock()
+            awake.acquire()
             self._awake.append(awake)
             arguments = (self._words, thread, awake, weakref.ref(self))
             threading.Thread(target=serve, args=arguments, daemon=True).start()
 
 
-def serve(words: Any, thread: int, awake: threading.Semaphore, pool: Any) -> None:
+def current_core() -> int:
+    """The number of the core this thread runs on; -1 where systems do not say."""
+    return int(libc().sched_getcpu()) if sys.platform == "linux" else -1
+
+
+@cache
+def libc() -> Any:
+    return ctypes.CDLL(None)
+
+
+def step_aside(core: int) -> None:
+    """Go to another core than this one, if there is another; later it may be used again."""
+    if hasattr(os, "sched_setaffinity"):
+        mine = os.sched_getaffinity(0)
+        with suppress(OSError):  # there is none, or it is forbidden
+            os.sched_setaffinity(0, mine - {core})
+            os.sched_setaffinity(0, mine)
+
+
+def serve(words: Any, thread: int, awake: threading.Lock, pool: Any) -> None:
     """A worker's life: it ends, asleep, with its pool."""
     board, seen = int(words.ctypes.data), np.zeros(1, np.int64)
     while True:
@@ -139,3 +165,4 @@ def serve(words: Any, thread: int, awake: threading.Semaphore, pool: Any) -> Non
         while not awake.acquire(timeout=5.0):
             if pool() is None:
                 return
+        step_aside(int(words[CORE // 8]))

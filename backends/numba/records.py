@@ -53,8 +53,10 @@ CACHE = struct("store attend keys values layer_bytes page_bytes width")
 
 PLAN = struct(
     "n n_sequences n_rows tokens positions slots starts tables table_width block_size rows"
+    " wrong last"
 )
-"""`refimpl.kv.plan.Plan`: addresses of int32, and how many."""
+"""`refimpl.kv.plan.Plan`: addresses of int32, and how many; `wrong` and `last` are what `plans`
+finds out about it."""
 
 PACKED = struct("codes scales sums")
 """Quantised activations (`activations`)."""
@@ -100,12 +102,17 @@ def pointer_to(dtype: np.dtype) -> Any:
     return pointer
 
 
-_step, _model, _layer, _product = (pointer_to(t) for t in (STEP, MODEL, LAYER, PRODUCT))
+_step, _plan, _model, _layer, _product = map(pointer_to, (STEP, PLAN, MODEL, LAYER, PRODUCT))
 
 
 @jit
 def step_at(address: int) -> Any:
     return carray(_step(address), 1)[0]
+
+
+@jit
+def plan_at(address: int) -> Any:
+    return carray(_plan(address), 1)[0]
 
 
 @jit

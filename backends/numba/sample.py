@@ -1,106 +1,109 @@
 """Choosing tokens in compiled code, for the settings that requests have.
 
-A mask, a bias and penalties come first (`penalise`); then temperature, top_k, top_p and min_p: one
-pass finds the maximum, one the weights exp(x - max), in float64 as the definition has it
-(`refimpl.sampling`).  The filters that need an order sort only tokens that are within e^-40 of the
-most probable one; the others cannot be told from zero by any sum they are part of.  Greedy draws
-from rows as they are, the most frequent, are made together.  Whatever else a request asks for, the
-definition chooses.
+A mask, a bias and penalties come first (`penalise`), then the `filters`; all in float64, as the
+definition has it (`refimpl.sampling`).  A token is always the definition's: where sums of powers
+lie so close to a line that two libraries' might not agree, the definition chooses.  So it does
+under mirostat, whose state carries every last digit on.  Log-probabilities may differ in these.
+Greedy draws from rows as they are, the most frequent, are made together.
 
 >>> row = np.float32([1, 3, 2])
->>> token, logprob, drawn = pick(row, row, 0.0, 0, 1.0, 0.0, 0.5)
+>>> token, logprob, drawn = pick(row, row.astype(float), 0.5, 0.0, -1.0, 0, 1.0, 1.0, 0.0, -1.0)
 >>> token, round(logprob, 4), drawn
 (1, -0.4076, 0.0)
 """
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from dataclasses import replace
+from math import isfinite, log
 
 import numpy as np
 from numpy import ndarray
 
 from backends.numba.compile import jit_cached
-from backends.numba.penalise import ids, penalised
+from backends.numba.filters import (
+    keep_only,
+    leaders,
+    min_p,
+    place,
+    top_n_sigma,
+    top_p,
+    typical,
+    weigh,
+    xtc,
+)
+from backends.numba.penalise import ids, penalised, repeated
 from refimpl.errors import RefimplError
-from refimpl.sampling import Draw, Sampled, uniform
+from refimpl.sampling import Draw, Sampled, TokenLogprob, uniform
+from refimpl.sampling.beyond import asked_beyond
 from refimpl.sampling.draws import attempt, without
+from refimpl.sampling.dry import LOG_FLOAT32_MAX, since_breaker
 from refimpl.sampling.greedy import is_greatest
 from refimpl.sampling.params import SamplingParams
 from refimpl.sampling.penalties import recent
+from refimpl.sampling.philox import TOKEN_STREAM, XTC_STREAM
+from refimpl.sampling.probability import Logits
 
-NEGLIGIBLE = -40.0
+COMPILED = {"logprobs", "dry_multiplier", "xtc_probability", "top_n_sigma", "typical_p"}
 EVERYTHING = np.zeros(0, np.uint32)
 AT_ONCE = 1 << 16  # logits
 
 
 @jit_cached
-def front(weights: ndarray, k: int, p: float) -> ndarray:
-    """The largest weights' places, largest first: at least k of them, or mass p.
+def pick(
+    row: ndarray, x: ndarray, chance: float, t: float, sigmas: float, k: int, typical_mass: float,
+    mass: float, least: float, threshold: float,
+) -> tuple[int, float, float]:  # fmt: skip
+    """The token and its log-probabilities, the model's and after the filters; -1: no law, or not
+    sure.
 
-    Few tokens nearly always suffice, so a sort of few is tried before a sort of many.
+    `row` are the model's logits; `x` what is left of them, in float64, becomes what the token was
+    drawn from.  A threshold below 0: XTC does not act.
     """
-    mass = weights.sum()
-    for line in (-4.0, -8.0, -16.0, NEGLIGIBLE):
-        kept = np.flatnonzero(weights > np.exp(line))
-        if kept.size >= k if k else weights[kept].sum() >= p * mass:
-            break
-    return kept[np.argsort(-weights[kept], kind="mergesort")]  # ties: the lowest id first
+    n, best, same = row.size, -1, t == 1.0 and sigmas <= 0.0
+    peak, highest = -np.inf, -np.inf
+    for i in range(n):
+        if row[i] != row[i] or x[i] != x[i]:
+            return -1, 0.0, 0.0
+        peak = max(peak, np.float64(row[i]))
+        if x[i] > highest:
+            highest, best = x[i], i
+        same &= row[i] == x[i]
+    if best < 0 or peak == np.inf or highest == np.inf:
+        return -1, 0.0, 0.0
+    w = np.empty(n)
+    weigh(row, w)
+    total = w.sum()
+    if t == 0.0:
+        x[:] = -np.inf
+        x[best] = highest
+        return best, np.float64(row[best]) - peak - np.log(total), 0.0
+    if sigmas > 0.0:
+        top_n_sigma(x, sigmas)
+    if t != 1.0:
+        for i in range(n):
+            x[i] = (x[i] - highest) / t
+    if not same:
+        weigh(x, w)
+    if k:
+        keep_only(x, w, leaders(x, k)[:k])
+    sure = typical_mass >= 1.0 or typical(x, w, typical_mass)
+    sure = sure and (mass >= 1.0 or top_p(x, w, mass))
+    sure = sure and (least <= 0.0 or min_p(x, w, least))
+    sure = sure and (threshold < 0.0 or xtc(x, w, threshold))
+    token, found = place(w, chance)
+    if not (sure and found):
+        return -1, 0.0, 0.0
+    drawn = x[token] - x.max() - np.log(w.sum())
+    return token, np.float64(row[token]) - peak - np.log(total), drawn
 
 
 @jit_cached
-def pick(
-    row: ndarray, allowed: ndarray, t: float, k: int, p: float, least: float, chance: float
-) -> tuple[int, float, float]:
-    """The token and its log-probabilities, the model's and after the filters; -1: no law.
-
-    `row` are the model's logits, `allowed` what is left of them (float32 or float64).
-    """
-    n = row.size
-    peak, highest, best = -np.inf, -np.inf, -1
-    for i in range(n):
-        x, y = np.float64(row[i]), np.float64(allowed[i])
-        if x != x or y != y:
-            return -1, 0.0, 0.0
-        peak = max(peak, x)
-        if y > highest:
-            highest, best = y, i
-    if best < 0 or peak == np.inf or highest == np.inf:
-        return -1, 0.0, 0.0
-    total = 0.0
-    for i in range(n):
-        total += np.exp(np.float64(row[i]) - peak)
-    if t == 0.0:
-        return best, np.float64(row[best]) - peak - np.log(total), 0.0
-    weights = np.empty(n)
-    for i in range(n):
-        weights[i] = np.exp((np.float64(allowed[i]) - highest) / t)
-    if k or p < 1.0:
-        kept = front(weights, k, p)
-        if k:
-            kept = kept[:k]
-        if p < 1.0:
-            mass = weights[kept].sum() if k else weights.sum()
-            running, m = 0.0, 0
-            while m < kept.size and running < p * mass:
-                running += weights[kept[m]]
-                m += 1
-            kept = kept[:m]
-        cut = np.zeros(n)
-        cut[kept] = weights[kept]
-        weights = cut
-    mass = 0.0
-    for i in range(n):
-        if weights[i] < least:
-            weights[i] = 0.0
-        mass += weights[i]
-    goal, running, token = chance * mass, 0.0, best
-    for i in range(n):
-        running += weights[i]
-        if running > goal:
-            token = i
-            break
-    x, y = np.float64(row[token]), np.float64(allowed[token])
-    return token, x - peak - np.log(total), (y - highest) / t - np.log(mass)
+def most_probable(x: ndarray, k: int) -> tuple[ndarray, ndarray]:
+    """The k most probable tokens that are left, and their log-probabilities."""
+    found, peak, total = leaders(x, k)[:k], x.max(), 0.0
+    for i in range(x.size):
+        total += np.exp(x[i] - peak)
+    return found, x[found] - peak - np.log(total)
 
 
 def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:
@@ -109,7 +112,7 @@ def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplErro
 
 
 def alone(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
-    return compiled(logits, draw) if is_plain(draw.params) else attempt(logits, draw)
+    return compiled(logits, draw) if is_compiled(draw.params) else attempt(logits, draw)
 
 
 def takes_the_greatest(draw: Draw) -> bool:
@@ -139,45 +142,77 @@ def greatest_at_once(logits: ndarray, draws: Sequence[Draw]) -> Iterator[tuple[i
                     yield i, Sampled(token=token, logprob=logprob, drawn_logprob=0.0)
 
 
-def is_plain(params: SamplingParams) -> bool:
-    """Does it ask for nothing that is not compiled?"""
-    return (
-        params.logprobs is None
-        and not params.mirostat
-        and not params.dry_multiplier
-        and not params.xtc_probability
-        and params.top_n_sigma <= 0
-        and params.typical_p >= 1
-    )
+def is_compiled(params: SamplingParams) -> bool:
+    """Does it ask for nothing that is left to the definition?"""
+    return asked_beyond(params) <= COMPILED
 
 
 def compiled(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
     p = draw.params
     row = np.ascontiguousarray(without(logits[draw.row, : draw.vocab_size], draw.banned))
-    allowed = allowed_by(row, draw)
-    if allowed is None:
+    x = allowed_by(row, draw)
+    if x is None:
         return attempt(logits, draw)  # which says what is wrong
-    chance = uniform(p.seed, draw.sample, len(draw.history)) if p.temperature else 0.0
     token, logprob, drawn = pick(
-        row, allowed, float(p.temperature), p.top_k, float(p.top_p), float(p.min_p), chance
-    )
+        row, x, chance(draw) if p.temperature else 0.0, float(p.temperature), float(p.top_n_sigma),
+        p.top_k, float(p.typical_p), float(p.top_p), float(p.min_p), xtc_threshold(draw),
+    )  # fmt: skip
     if token < 0:
         return attempt(logits, draw)
-    return Sampled(token=token, logprob=logprob, drawn_logprob=drawn)
+    found = Sampled(token=token, logprob=logprob, drawn_logprob=drawn)
+    if p.logprobs is None:
+        return found
+    tops = alternatives(row.astype(np.float64), p.logprobs), alternatives(x, p.logprobs)
+    return replace(found, top=tops[0], drawn_top=tops[1])
 
 
-def allowed_by(row: ndarray, draw: Draw) -> ndarray | None:
+def chance(draw: Draw, stream: int = TOKEN_STREAM) -> float:
+    return uniform(draw.params.seed, draw.sample, len(draw.history), stream)
+
+
+def xtc_threshold(draw: Draw) -> float:
+    """Below 0 if its coin says that nothing happens."""
+    asked = draw.params.xtc_probability
+    acts = asked and chance(draw, XTC_STREAM) < asked
+    return float(draw.params.xtc_threshold) if acts else -1.0
+
+
+def alternatives(x: Logits, k: int) -> tuple[TokenLogprob, ...]:
+    tokens, logprobs = (found.tolist() for found in most_probable(x, k))
+    pairs = zip(tokens, logprobs, strict=True)
+    return tuple(TokenLogprob(token=token, logprob=logprob) for token, logprob in pairs)
+
+
+def allowed_by(row: ndarray, draw: Draw) -> Logits | None:
     """The logits after mask, bias and penalties; None where a token is named that there is not."""
     p = draw.params
     penalises = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
-    if draw.mask is None and not p.logit_bias and not penalises:
-        return row
+    changed = draw.mask is not None or p.logit_bias or penalises
     seen = recent(draw.history, p.penalty_last_n) if penalises else ()
     history, biased = ids(seen, len(row)), ids(tuple(p.logit_bias), len(row))
     if history is None or biased is None:
         return None
-    return penalised(
+    x: Logits = row.astype(np.float64) if not changed else penalised(
         row, EVERYTHING if draw.mask is None else draw.mask, biased,
         np.array(tuple(p.logit_bias.values()), np.float64), history,
         float(p.repetition_penalty), float(p.frequency_penalty), float(p.presence_penalty),
     )  # fmt: skip
+    return lowered_by_dry(x, draw) if p.dry_multiplier else x
+
+
+def lowered_by_dry(x: Logits, draw: Draw) -> Logits | None:
+    """`refimpl.sampling.dry`, with its repetitions found by compiled code."""
+    p, breakers = draw.params, draw.params.dry_sequence_breakers
+    tokens = recent(draw.history, p.dry_penalty_last_n)
+    history = ids(tokens, len(x))
+    if history is None:
+        return None
+    limit = since_breaker(list(tokens), breakers) if breakers else len(history)
+    lengths = repeated(history, len(x), limit)
+    exempt = [breaker[0] for breaker in breakers if len(breaker) == 1]
+    lengths[[token for token in exempt if 0 <= token < len(x)]] = -1
+    cap = int(LOG_FLOAT32_MAX / log(p.dry_base)) if p.dry_base > 1 else 0
+    for token in np.flatnonzero(lengths >= p.dry_allowed_length).tolist():
+        n = int(lengths[token]) - p.dry_allowed_length
+        x[token] -= p.dry_multiplier * float(p.dry_base) ** min(n, cap)
+    return x

@@ -5,7 +5,7 @@ for, one choice), `penalties` and `dry` (what was already said), `truncate` and 
 may be said), `chain` (the order in which all of that happens), `philox` (where chance comes from),
 `mirostat` (a cut-off that follows the text), `alternatives` (what else was likely), `mask` (what
 a constraint allows), `choose` (one step, from a row of logits to `Sampled`), `greedy` (its
-shortcut), `draws` (all of a step's).
+shortcut), `draws` (all of a step's), `beyond` (which of them are the plainest).
 
 Three rules hold throughout.  A filter is a pure function, float64 logits in, float64 logits out;
 -inf means removed.  Ties go to the lowest token id.  Chance is an argument: nothing here draws it

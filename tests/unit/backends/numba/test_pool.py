@@ -1,5 +1,6 @@
 """Workers do every job once, whether they are awake or asleep."""
 
+import os
 from threading import Thread
 from time import sleep
 
@@ -8,7 +9,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from backends.numba.pool import Pool
+from backends.numba.pool import Pool, current_core, step_aside
 from tests.unit.backends.numba.specimens import TYPES, backend, matrix
 
 
@@ -46,3 +47,17 @@ def test_a_pool_has_as_many_threads_as_cores_it_may_use():
     from backends.numba.pool import available
 
     assert Pool().threads == available() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs cores with numbers")
+def test_who_steps_aside_leaves_a_core_and_may_come_back():
+    mine = os.sched_getaffinity(0)
+    step_aside(current_core())
+    assert os.sched_getaffinity(0) == mine
+    if len(mine) > 1:  # the system may move a thread at any time, but not every time
+        moved = []
+        for _ in range(50):
+            before = current_core()
+            step_aside(before)
+            moved.append(current_core() != before)
+        assert any(moved)

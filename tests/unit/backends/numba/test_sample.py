@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 
 pytest.importorskip("numba")
-from backends.numba.sample import allowed_by, choose, is_plain
+from backends.numba import filters, sample
+from backends.numba.sample import allowed_by, choose, is_compiled
 from refimpl import sampling
 from refimpl.errors import RefimplError
 from refimpl.ops.approx import gamma
@@ -14,8 +15,18 @@ from refimpl.ops.numerics import F64
 from refimpl.sampling import Draw, SamplingParams
 from refimpl.sampling.draws import without
 
-PLAIN = st.builds(
+PARAMS = st.builds(
     SamplingParams,
+    top_n_sigma=st.sampled_from([-1.0, -1.0, 0.5, 1.0]),
+    typical_p=st.sampled_from([1.0, 1.0, 0.2, 0.9]),
+    xtc_probability=st.sampled_from([0.0, 0.5, 1.0]),
+    xtc_threshold=st.sampled_from([0.0, 0.01, 0.1, 0.3]),
+    dry_multiplier=st.sampled_from([0.0, 0.8]),
+    dry_base=st.sampled_from([1.0, 1.75]),
+    dry_allowed_length=st.integers(0, 2),
+    dry_penalty_last_n=st.sampled_from([-1, 0, 5]),
+    dry_sequence_breakers=st.sampled_from([(), ((2,),), ((1, 3), (400,))]),
+    logprobs=st.sampled_from([None, 0, 1, 5, 500]),
     temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
     top_k=st.sampled_from([0, 1, 3, 40]),
     top_p=st.sampled_from([0.1, 0.9, 1.0]),
@@ -44,9 +55,10 @@ def cases(draw):
         bits = rng.random(32 * words) < draw(st.sampled_from([0.1, 0.9]))
         mask = np.packbits(bits, bitorder="little").view("<u4")
     banned = frozenset(rng.integers(0, n, draw(st.integers(0, 2))).tolist())
-    history = rng.integers(0, n, draw(st.sampled_from([0, 1, 9]))).tolist()
+    history = rng.integers(0, draw(st.sampled_from([1, 4, n])), draw(st.sampled_from([0, 1, 12])))
+    history = (history % n).tolist()
     return logits, [
-        Draw(row=row, params=draw(PLAIN), history=history[row:], mask=mask, banned=banned)
+        Draw(row=row, params=draw(PARAMS), history=history[row:], mask=mask, banned=banned)
         for row in (1, 0)
     ]
 
@@ -66,18 +78,26 @@ def bound(row):
 @given(cases())
 def test_the_token_and_its_probability_are_the_definitions(case):
     logits, draws = case
-    assert all(is_plain(one.params) for one in draws)
+    assert all(is_compiled(one.params) for one in draws)
     both = zip(draws, sampling.choose(logits, draws), choose(logits, draws), strict=True)
     for draw, wanted, got in both:
         if isinstance(wanted, RefimplError):
             assert type(got) is type(wanted) and str(got) == str(wanted)
             continue
-        assert got.token == wanted.token
+        assert got.token == wanted.token and got.mu is None
+        assert [one.token for one in got.top] == [one.token for one in wanted.top]
+        assert [one.token for one in got.drawn_top] == [one.token for one in wanted.drawn_top]
         row, t = logits[draw.row].astype(np.float64), draw.params.temperature
         assert abs(got.logprob - wanted.logprob) <= bound(row)
         left = allowed_by(without(row, draw.banned), draw)
         drawn = bound(left[left > -np.inf] / (t or 1))
         assert abs(got.drawn_logprob - wanted.drawn_logprob) <= drawn
+        for ours, theirs, most in (
+            (got.top, wanted.top, bound(row[row > -np.inf])),
+            (got.drawn_top, wanted.drawn_top, drawn),
+        ):
+            pairs = zip(ours, theirs, strict=True)
+            assert all(abs(a.logprob - b.logprob) <= most for a, b in pairs)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -88,12 +108,72 @@ def test_what_is_no_law_is_refused_in_the_definitions_words(bad):
     assert isinstance(got, RefimplError) and str(got) == str(wanted)
 
 
-def test_other_filters_are_left_to_the_definition():
+def test_mirostat_is_left_to_the_definition():
     logits = np.random.default_rng(0).standard_normal((1, 50)).astype(np.float32)
-    params = SamplingParams(repetition_penalty=1.3, typical_p=0.5, logprobs=2, seed=4)
-    assert not is_plain(params)
-    draws = [Draw(row=0, params=params, history=[3, 4])]
+    params = SamplingParams(mirostat=2, logprobs=2, seed=4)
+    assert not is_compiled(params)
+    draws = [Draw(row=0, params=params, history=[3, 4], mu=6.0)]
     assert choose(logits, draws) == sampling.choose(logits, draws)
+
+
+ASKED = [
+    {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.6}, {"top_n_sigma": 1.0},
+    {"xtc_probability": 1.0, "xtc_threshold": 0.02}, {"dry_multiplier": 1.0}, {"logprobs": 3},
+    {"temperature": 0.0, "logprobs": 3}, {"top_k": 40, "top_p": 0.9, "typical_p": 0.9},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+@given(seed=st.integers(0, 1000))
+def test_the_definition_is_not_needed(asked, seed):
+    """Where logits are ordinary numbers, nothing lies so close to a line that it is in doubt."""
+    rng = np.random.default_rng(seed)
+    logits = (3 * rng.standard_normal((1, 300))).astype(np.float32)
+    draw = Draw(row=0, params=SamplingParams(seed=seed, **asked), history=[1, 2, 3, 1, 2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "attempt", None)  # calling it would fail
+        (got,) = choose(logits, [draw])
+    assert got.token == sampling.choose(logits, [draw])[0].token
+
+
+@given(
+    name=st.sampled_from(["top_p", "min_p", "typical", "xtc"]),
+    seed=st.integers(0, 2**32),
+    n=st.sampled_from([1, 2, 7, 60]),
+    exactly=st.booleans(),
+)
+def test_a_filter_that_is_sure_would_be_with_other_powers(name, seed, n, exactly):
+    """A library whose powers are off by 4 units in the last place keeps the same tokens."""
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.standard_normal(n) * 3) if exactly else rng.standard_normal(n)
+    w, line = np.empty(n), float(rng.choice([0.05, 0.25, 0.5, rng.random()]))
+    filters.weigh(x, w)
+    kept = []
+    for _ in range(4):
+        y, v = x.copy(), w * (1 + rng.integers(-4, 5, n) * 2.0**-52)
+        if getattr(filters, name)(y, v, line):
+            kept.append(np.flatnonzero(y > -np.inf).tolist())
+    assert all(one == kept[0] for one in kept)
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 40), eighths=st.integers(0, 7))
+def test_a_token_that_is_sure_would_be_with_other_powers(seed, n, eighths):
+    rng = np.random.default_rng(seed)
+    w, found = rng.integers(0, 2, n).astype(float), set()
+    w[rng.integers(n)] = 1.0
+    for _ in range(4):
+        token, sure = filters.place(w * (1 + rng.integers(-4, 5, n) * 2.0**-52), eighths / 8)
+        found |= {token} if sure else set()
+    assert len(found) <= 1
+
+
+def test_where_a_line_is_met_exactly_nobody_is_sure():
+    x, w = np.zeros(4), np.ones(4)
+    for name, line in (("top_p", 0.5), ("typical", 0.5), ("xtc", 0.25)):
+        assert not getattr(filters, name)(x.copy(), w.copy(), line)
+    x[1:], w[1:] = np.log(0.5), 0.5
+    assert not filters.min_p(x.copy(), w.copy(), 0.5)
+    assert filters.place(np.ones(4), 0.25) == (1, False)
 
 
 @pytest.mark.parametrize("history, bias", [([50], {}), ([-1], {}), ([], {50: 1.0})])
