@@ -5,9 +5,10 @@ The order decides only the speed.  Weights should be read from memory once: a fe
 the next few come.  With one token there is one tile, and the weights stream by.
 
 A prompt has many tiles, and one of 8192 columns in float32 is as large as those weights.  So with
-many tokens the columns, too, come some at a time (`TILE_BYTES` of a tile's activations).  A tile's
-sums are put down after one run of columns and picked up before the next, the same float32 numbers,
-so no bit changes.
+many tokens the columns, too, come some at a time (`TILE_BYTES` of a tile's activations).  All rows
+meet one run of columns before the next: a run's activations, of all tokens, stay in the third-level
+cache meanwhile.  A tile's sums are put down after one run of columns and picked up before the next,
+the same float32 numbers, so no bit changes.
 
 A batch is cut into tiles of eight tokens, and what is left over is one of eight, four, two or one.
 Eleven tokens are a tile of eight and a tile of four, whose last place is computed and not used.
@@ -66,8 +67,8 @@ def multiply(
     group_bytes = blocks * GROUP_BYTES
     some_blocks = blocks_at_once(blocks, tokens, CODE_BYTES)
     at_once = max(1, CACHED_BYTES // (some_blocks * GROUP_BYTES))
-    for some in range(first, last, at_once):
-        for done in range(0, blocks, some_blocks):
+    for done in range(0, blocks, some_blocks):
+        for some in range(first, last, at_once):
             place, now = w + done * GROUP_BYTES, min(some_blocks, blocks - done)
             groups = (place, some, min(last, some + at_once), group_bytes, done, now)
             t = 0

@@ -46,7 +46,11 @@ Q4_K_BYTES, Q6_K_BYTES = 32 + 32 + 128 + 128 + 2048, 16 * 210
 
 @jit
 def add_minima(tile: Any, w: int, scales: int, sums: int) -> Any:
-    """Eight minima times minus the sums of 32 columns, two at a time; dmin lies at `w`."""
+    """Eight minima times minus the sums of 32 columns, two at a time; dmin lies at `w`.
+
+    Kernels do this after a block's products.  Before them, LLVM would still multiply afterwards,
+    where the result is used, but read at once, and keep 28 numbers on the stack meanwhile.
+    """
     step, total = 4 * width(tile), ints_like(tile)
     for c in range(4):
         total = dot2(total, load_byte_pairs(w + 160 + 32 * c), sums + (6 * c + 2) * step)
@@ -58,7 +62,6 @@ def dot_q4_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
     step = 4 * width(tile)
     for _ in range(blocks):
         ask_ahead(tile, w, 320)
-        tile = add_minima(tile, w + 32, scales, sums)
         total = ints_like(tile)
         for c in range(4):
             low, high = ints_like(tile), ints_like(tile)
@@ -71,6 +74,7 @@ def dot_q4_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
             total = weigh_ints(total, low, load_unsigned_bytes(w + 64 + 32 * c))
             total = weigh_ints(total, high, load_unsigned_bytes(w + 80 + 32 * c))
             codes += 16 * step
+        tile = add_minima(tile, w + 32, scales, sums)
         tile = add_scaled_ints(tile, total, load_halves(w), scales)
         w += Q4_K_BYTES
         scales += step

@@ -156,7 +156,6 @@ def dot_q5_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
     step = 4 * width(tile)
     for _ in range(blocks):
         ask_ahead(tile, w, 832)
-        tile = add_minima(tile, w + 32, scales, sums)
         total = ints_like(tile)
         for c in range(4):
             low, high = ints_like(tile), ints_like(tile)
@@ -169,6 +168,7 @@ def dot_q5_k(tile: Any, w: int, blocks: int, codes: int, scales: int, sums: int)
             total = weigh_ints(total, low, load_unsigned_bytes(w + 64 + 32 * c))
             total = weigh_ints(total, high, load_unsigned_bytes(w + 80 + 32 * c))
             codes += 16 * step
+        tile = add_minima(tile, w + 32, scales, sums)
         tile = add_scaled_ints(tile, total, load_halves(w), scales)
         w += Q5_K_BYTES
         scales += step
