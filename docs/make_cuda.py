@@ -50,6 +50,29 @@ def conformance(record: dict[str, Any]) -> str:
     )
 
 
+def order(record: dict[str, Any]) -> str:
+    """What the fixed order of sums costs.
+
+    >>> print(order({"order": [{"model": "8B", "eight runs: tokens/s": 97.0, "one": 100.0}]}))
+    | tokens/s of a prompt of 2048 | eight runs | one run, other bits | cost |
+    |---|---|---|---|
+    | 8B | 97 | 100 | 3.0 % |
+    """
+    rows = []
+    for row in record["order"]:
+        ours, free = row["eight runs: tokens/s"], row["one"]
+        rows.append(
+            [
+                row["model"],
+                f"{ours:.0f}",
+                f"{free:.0f}",
+                f"{max(0.0, 100 * (1 - ours / free)):.1f} %",
+            ]
+        )
+    head = ["tokens/s of a prompt of 2048", "eight runs", "one run, other bits", "cost"]
+    return table(head, rows)
+
+
 def attention(record: dict[str, Any]) -> str:
     rows = []
     for one in record["attention"]:
@@ -93,7 +116,7 @@ def models(record: dict[str, Any]) -> str:
     measured, rows = {one["model"]: one for one in record["models"]}, []
     for what, name, phase, theirs, aim in LLAMA_CPP:
         ours, alone = measured[name][f"{phase}: tokens/s"], phase == "decode 1"
-        share = f"{measured[name]['share of bandwidth %']:.0f} %" if alone else ""
+        share = f"{measured[name]['share of bandwidth %']:.1f} %" if alone else ""
         rows.append([what, f"{theirs}", f"{ours:g}", f"{ours / theirs:.2f}", share, aim])
     return table(
         ["tokens a second", "llama.cpp", "here", "ratio", "share of bandwidth", "aim"], rows
@@ -157,7 +180,7 @@ def engine(record: dict[str, Any]) -> str:
 
 def page(record: dict[str, Any]) -> str:
     text = PAGE.read_text()
-    for make in (conformance, engine, attention, products, models, speculation, offload):
+    for make in (conformance, engine, order, attention, products, models, speculation, offload):
         begin = f"<!-- {make.__name__} -->\n"
         before, found, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")
