@@ -78,7 +78,8 @@ The figures of this section are from microbenchmarks on the same two cores (Zen 
 
 - **Decoding at short contexts** reads each weight once. llama.cpp takes 80 to 88 % of the memory's
   speed here, so whoever took all of it would be 1.14 to 1.25 times as fast where a weight's bytes
-  are all there is to do: Q8_0, F16, BF16.
+  are all there is to do: Q8_0, F16, BF16. (That speed moves by tens of per cent from one minute to
+  the next on this machine, and ratios of single rows with it.)
 - **Prompts in K formats.** `vpdpbusd` reaches 472 Gop/s a thread. Loads, shifts, masks and
   conversions come free beside it; every multiplication takes a cycle of the same two pipes. For 256
   columns and a token Q4_K needs 64 products, 8 multiplications by scales, 4 for minima and 4 in

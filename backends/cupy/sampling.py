@@ -76,6 +76,8 @@ class Begun:
     for what was launched after it.
     """
 
+    copied: Any = None
+
     def __init__(self, launcher: Any, logits: Any, draws: Sequence[Draw]) -> None:
         import cupy
 
@@ -98,7 +100,8 @@ class Begun:
         return results
 
     def __del__(self) -> None:
-        self.copied.synchronize()  # before somebody else is given the memory
+        if self.copied is not None:
+            self.copied.synchronize()  # before somebody else is given the memory
 
 
 def checked(logits: Any, draws: Sequence[Draw]) -> Any:
