@@ -36,6 +36,7 @@ class Shapes:
 
 
 SHAPES = {
+    "8B": Shapes(dim=4096, layers=32, heads=32, kv_heads=8, head_dim=128, ffn=14336),
     "1B": Shapes(dim=2048, layers=16, heads=32, kv_heads=8, head_dim=64, ffn=8192),
     "15M": Shapes(
         dim=288,

@@ -5,8 +5,8 @@
     ncu --clock-control none -k regex:... python -m bench.gpu --profile     kernels, once each
 
 Times are medians of CUDA graph replays, between events, over several copies of the weights so that
-no cache holds them.  Weights are random bits; scales are small.  Figures of other engines are not
-measured here: docs/cuda.md sets them beside these.
+no cache holds them.  Weights are random bits; scales are small.  Other engines take turns with this
+one where they are installed (bench/gpu_peers.py).
 """
 
 import json
@@ -29,9 +29,9 @@ import cupy
 import numpy as np
 
 from backends.cupy import make_backend
-from backends.cupy.attention import Attention, Batch, Shape, put_plan, walk_work
 from backends.cupy.nvrtc import version as nvrtc_version
 from backends.cupy.record import SCHEMA, hashes
+from bench.gpu_attention import CONTEXTS, attention_setup
 from bench.gpu_engine import engine
 from bench.gpu_knobs import AS_IT_IS, ONE_RUN, turned
 from bench.gpu_models import (
@@ -43,6 +43,7 @@ from bench.gpu_models import (
     random_tiles,
 )
 from bench.gpu_offload import offload_rows
+from bench.gpu_peers import peer_rows
 from bench.gpu_timing import eager_time_of, time_of
 from bench.gpu_trial import side_by_side, tests
 from refimpl.kv.plan import Plan
@@ -55,7 +56,7 @@ GEMV = (
     *(("none", f) for f in ("Q8_0", "Q4_K", "Q6_K", "F16", "F32")),
 )
 SHAPES = ((4096, 14336), (14336, 4096), (4096, 4096))
-DECODE = ((64, 4096), (1, 32768), (256, 1024), (1, 256), (1, 1024))
+DECODE = (*CONTEXTS, (1, 256), (1, 1024))
 SPECULATE = ("bench", "speculative", "--backend", "cupy", "-k", "7", "-n", "96")
 READ = r"""extern "C" __global__ void read(const uint4* a, unsigned* out) {
   long long i = (long long)blockIdx.x * 2048 + threadIdx.x; uint4 v[8]; unsigned s = 0;
@@ -203,35 +204,6 @@ def linear() -> list[dict[str, Any]]:
     return rows
 
 
-def attention_setup(sequences: int, context: int, new: int) -> tuple[Callable[[], None], int]:
-    """The last `new` tokens of each sequence attend: 32 / 8 heads of 128, fp16, pages of 16."""
-    launcher = make_backend().launcher
-    shape = Shape(heads=32, kv_heads=8, dim=128, cache="float16", block_size=16)
-    blocks = context // 16
-    keys = cupy.random.standard_normal((sequences * blocks, 8, 16, 128), dtype=np.float32).astype(
-        np.float16
-    )
-    values = keys.copy()
-    tables = np.random.default_rng(0).permutation(sequences * blocks).astype(np.int32)
-    n = sequences * new
-    positions = np.tile(np.arange(context - new, context, dtype=np.int32), sequences)
-    plan = Plan(
-        tokens=positions,
-        positions=positions,
-        slots=positions,
-        block_size=16,
-        context_lens=np.full(sequences, context, np.int32),
-        block_tables=tables.reshape(sequences, blocks),
-        seq_starts=np.arange(0, n + 1, new, dtype=np.int32),
-        rows=positions[:1],
-    )
-    batch: Batch = put_plan(plan)
-    attention = Attention(launcher, shape, batch, walk_work(plan, shape))
-    q = cupy.random.standard_normal((n, 32, 128), dtype=np.float32)
-    out = cupy.empty_like(q)
-    return lambda: attention(out, q, keys, values, scale=128**-0.5), sequences * context * 4096
-
-
 def attention() -> list[dict[str, Any]]:
     rows = []
     for sequences, context in DECODE:
@@ -289,6 +261,14 @@ def speculation() -> list[dict[str, Any]]:
     return rows
 
 
+def peers() -> list[dict[str, Any]]:
+    rows = []
+    for row in peer_rows():
+        rows.append(row)
+        say(f"beside {row['peer']}, {row['what']}, {row['phase']}", row)
+    return rows
+
+
 def offload() -> list[dict[str, Any]]:
     """`-ngl`; without Numba there is no CPU to share the work with."""
     if find_spec("numba") is None:
@@ -338,6 +318,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "linear": linear,
     "attention": attention,
     "models": models,
+    "peers": peers,
     "order": order,
     "engine": engine_rows,
     "speculation": speculation,

@@ -5,6 +5,7 @@ over 4583 GB/s, the read bandwidth of the H200 that the peers of docs/cuda.md we
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -194,7 +195,15 @@ def model_times(name: str) -> dict[str, Any]:
 
 
 def decode_time(backend: Any, model: DeviceModel, n: int) -> float:
-    """Milliseconds of a captured step of n sequences."""
+    """Milliseconds of a captured step of n sequences, between events."""
+    graph = captured_step(backend, model, n)
+    ms = replay_time(graph.graph, cupy.cuda.Stream(), inner=20)
+    assert bool(cupy.isfinite(graph.logits).all())
+    return ms
+
+
+def captured_step(backend: Any, model: DeviceModel, n: int) -> DecodeGraph:
+    """A step of n sequences as one graph: each has a context of 256."""
     blocks = CONTEXT // 16
     cache = backend.new_cache(model.config, n_blocks=n * blocks, block_size=16)
     shape = backend.shape(model.config, cache)
@@ -216,15 +225,18 @@ def decode_time(backend: Any, model: DeviceModel, n: int) -> float:
     graph.put(plan)
     for _ in range(2):  # launched, then captured
         graph.replay()
-    stream = cupy.cuda.Stream()
     cupy.cuda.Device().synchronize()
-    ms = replay_time(graph.graph, stream, inner=20)
-    assert bool(cupy.isfinite(graph.logits).all())
-    return ms
+    return graph
 
 
 def prefill_time(backend: Any, model: DeviceModel, n: int) -> float:
     """Seconds from a plan to its logits, the launches from Python included."""
+    forward = prompt(backend, model, n)
+    return min(seconds(forward) for _ in range(4))
+
+
+def prompt(backend: Any, model: DeviceModel, n: int) -> Callable[[], object]:
+    """A forward pass over n new tokens of one sequence."""
     cache = backend.new_cache(model.config, n_blocks=n // 16, block_size=16)
     places = np.arange(n, dtype=np.int32)
     plan = Plan(
@@ -237,11 +249,13 @@ def prefill_time(backend: Any, model: DeviceModel, n: int) -> float:
         seq_starts=np.array([0, n], np.int32),
         rows=places[-1:],
     )
-    times = []
-    for _ in range(4):
-        cupy.cuda.Device().synchronize()
-        start = time.perf_counter()
-        backend.forward(model, plan, cache)
-        cupy.cuda.Device().synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return lambda: backend.forward(model, plan, cache)
+
+
+def seconds(launch: Callable[[], object]) -> float:
+    """From the call until the GPU is done."""
+    cupy.cuda.Device().synchronize()
+    start = time.perf_counter()
+    launch()
+    cupy.cuda.Device().synchronize()
+    return time.perf_counter() - start

@@ -216,8 +216,7 @@ def are_ids(tokens: History, vocab: int) -> bool:
 def seen_by(draw: Draw) -> History:
     """The tokens that penalties lower, if there are any."""
     p = draw.params
-    penalises = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
-    return recent(draw.history, p.penalty_last_n) if penalises else ()
+    return recent(draw.history, p.penalty_last_n) if p.penalises else ()
 
 
 def pack(draws: Sequence[Draw], columns: int) -> Asked:

@@ -186,9 +186,8 @@ def alternatives(x: Logits, k: int) -> tuple[TokenLogprob, ...]:
 def allowed_by(row: ndarray, draw: Draw) -> Logits | None:
     """The logits after mask, bias and penalties; None where a token is named that there is not."""
     p = draw.params
-    penalises = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
-    changed = draw.mask is not None or p.logit_bias or penalises
-    seen = recent(draw.history, p.penalty_last_n) if penalises else ()
+    changed = draw.mask is not None or p.logit_bias or p.penalises
+    seen = recent(draw.history, p.penalty_last_n) if p.penalises else ()
     history, biased = ids(seen, len(row)), ids(tuple(p.logit_bias), len(row))
     if history is None or biased is None:
         return None

@@ -50,9 +50,7 @@ def remembers(params: SamplingParams) -> bool:
     >>> remembers(SamplingParams(top_p=0.9)), remembers(SamplingParams(presence_penalty=0.5))
     (False, True)
     """
-    p = params
-    penalised = p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty
-    return bool(penalised or p.dry_multiplier or p.mirostat)
+    return params.penalises or bool(params.dry_multiplier or params.mirostat)
 
 
 def attempt(logits: Float[ndarray, "rows vocab"], draw: Draw) -> Sampled | RefimplError:

@@ -22,9 +22,9 @@ from refimpl.sampling.probability import Logits, below_max, log_softmax
 
 def is_greatest(params: SamplingParams) -> bool:
     """Is a draw under these parameters just the greatest logit?"""
-    neutral = not (params.frequency_penalty or params.presence_penalty or params.dry_multiplier)
-    penalised = not neutral or params.repetition_penalty != 1
-    return params.temperature == 0 and not (penalised or params.logit_bias or params.mirostat)
+    p = params
+    changed = p.penalises or p.dry_multiplier or p.logit_bias or p.mirostat
+    return p.temperature == 0 and not changed
 
 
 def greatest(

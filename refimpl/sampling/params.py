@@ -83,6 +83,12 @@ class SamplingParams:
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller's may change
 
     @property
+    def penalises(self) -> bool:
+        """Are tokens that came before less likely, or more?"""
+        penalties = self.frequency_penalty, self.presence_penalty
+        return self.repetition_penalty != 1 or any(penalties)
+
+    @property
     def is_constrained(self) -> bool:
         return any(getattr(self, name) is not None for name in CONSTRAINTS)
 
