@@ -26,6 +26,7 @@ from refimpl.sampling.draws import attempt
 from refimpl.sampling.mask import Mask
 from refimpl.sampling.params import SamplingParams
 from refimpl.sampling.penalties import History, recent
+from refimpl.sampling.philox import uniforms
 
 SETTINGS = "temperature top_p min_p chance repetition frequency presence"
 PLACES = "row vocab top_k mask mask_words banned n_banned biased n_biased seen n_seen amount"
@@ -44,6 +45,8 @@ TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 26632  # as sample.cuh has them
 MOST_DRAWS = 128
 """At a time: each has a row of float64 to itself."""
 MOST_TOKENS = 512 * TILE  # of a vocabulary (sample_pick.cu)
+FEW_DRAWS = 12
+"""So many random numbers take as long one by one as together."""
 LEAST_MIN_P = 1e-300  # weights below it are not good to a few ulps
 
 
@@ -232,8 +235,17 @@ def pack(draws: Sequence[Draw], columns: int) -> Asked:
     """
     lists = Lists()
     records = np.array([lists.record(draw, columns) for draw in draws], DRAW)
+    records["chance"] = chances(draws)
     words = np.concatenate([np.zeros(0, np.int32), *lists.words])
     return Asked(records, np.array(lists.amounts, np.float64), words)
+
+
+def chances(draws: Sequence[Draw]) -> Sequence[float] | Float64[ndarray, " draws"]:
+    """Each draw's random number."""
+    of = [(draw.params.seed, draw.sample, len(draw.history)) for draw in draws]
+    return (
+        uniforms(*zip(*of, strict=True)) if len(of) > FEW_DRAWS else [uniform(*one) for one in of]
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -253,18 +265,17 @@ class Lists:
         return first, n
 
     def record(self, draw: Draw, columns: int) -> tuple[float | int, ...]:
-        """A draw, in the order of DRAW."""
+        """A draw, in the order of DRAW; its chance is still open."""
         p, vocab = draw.params, min(columns, draw.vocab_size or columns)
-        chance = uniform(p.seed, draw.sample, len(draw.history)) if p.temperature else 0.0
         mask = (0, -1) if draw.mask is None else self.put(signed(draw.mask))
         banned = self.put([token for token in sorted(draw.banned) if token < vocab])
         biased, first_amount = self.put([*p.logit_bias]), len(self.amounts)
         self.amounts.extend(p.logit_bias.values())
-        times = Counter(seen_by(draw))
+        times = Counter(seen_by(draw)) if p.penalises else {}
         seen = self.put([*times])
         self.put([*times.values()])
         return (
-            *(p.temperature, p.top_p, p.min_p, chance),
+            *(p.temperature, p.top_p, p.min_p, 0.0),
             *(p.repetition_penalty, p.frequency_penalty, p.presence_penalty),
             *(draw.row, vocab, p.top_k if p.top_k < vocab else 0),
             *(*mask, *banned, *biased, *seen, first_amount),

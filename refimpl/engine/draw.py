@@ -159,8 +159,11 @@ def score(request: Request, position: int, row: Row) -> Sampled:
 
 def draw_of(request: Request, row: int, share: Share, before: Before) -> Draw:
     """The token after the share's last; the history is every token up to there."""
-    history, mu = request.tokens, request.mu
-    if share.pending and request in before:
+    mu = request.mu
+    history: Sequence[int] = request.tokens
+    if share.pending and not looks_back(request):
+        history = range(share.end)  # only its length matters
+    elif share.pending and request in before:
         last = before[request]
         history, mu = [*history[: share.end - 1], last.token], last.mu
     too_early = share.end - request.n_prompt < request.params.min_tokens

@@ -13,6 +13,7 @@ refimpl.errors.InputError: top_p is 1.5; it must be between 0 and 1
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf, isfinite
 from typing import Any
 
@@ -82,7 +83,7 @@ class SamplingParams:
             self.refuse_filters_beside_mirostat()
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller's may change
 
-    @property
+    @cached_property
     def penalises(self) -> bool:
         """Are tokens that came before less likely, or more?"""
         penalties = self.frequency_penalty, self.presence_penalty

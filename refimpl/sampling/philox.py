@@ -14,9 +14,17 @@ The tests hold the known answers of the authors' Random123 library.
 0.9545971285563127
 """
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
 from refimpl.errors import InputError
 
-Words4 = tuple[int, int, int, int]
+Word = TypeVar("Word", int, ndarray)
+"""32 bits: an int, or an array of uint64 for many numbers at once."""
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 """The two round multipliers."""
@@ -28,7 +36,9 @@ TOKEN_STREAM, XTC_STREAM = 0, 1
 """One position may need several independent numbers; each use has its own stream."""
 
 
-def philox_4x32_10(counter: Words4, key: tuple[int, int]) -> Words4:
+def philox_4x32_10(
+    counter: tuple[Word, Word, Word, Word], key: tuple[Word, Word]
+) -> tuple[Word, Word, Word, Word]:
     """Four random 32-bit words for a counter of four words and a key of two."""
     k0, k1 = key
     for _ in range(10):
@@ -37,7 +47,9 @@ def philox_4x32_10(counter: Words4, key: tuple[int, int]) -> Words4:
     return counter
 
 
-def one_round(counter: Words4, k0: int, k1: int) -> Words4:
+def one_round(
+    counter: tuple[Word, Word, Word, Word], k0: Word, k1: Word
+) -> tuple[Word, Word, Word, Word]:
     """Two products: their high halves are mixed with the other words and the key, low ones move."""
     c0, c1, c2, c3 = counter
     left, right = M0 * c0, M1 * c2
@@ -60,7 +72,30 @@ def uniform(seed: int, request: int, position: int, stream: int = 0) -> float:
     return ((first >> 5) * 2**26 + (second >> 6)) * 2.0**-53  # 27 and 26 of the 64 bits
 
 
-def halves(value: int) -> tuple[int, int]:
+def uniforms(
+    seeds: Sequence[int], requests: Sequence[int], positions: Sequence[int]
+) -> Float64[ndarray, " n"]:
+    """`uniform` of each triple, all scrambled together.
+
+    >>> uniforms([7, 8], [0, 1], [0, 3]).tolist() == [uniform(7, 0, 0), uniform(8, 1, 3)]
+    True
+    """
+    counter = (
+        words("position", positions, 32),
+        np.zeros(len(positions), np.uint64),
+        *halves(words("request", requests, 64)),
+    )
+    first, second, _, _ = philox_4x32_10(counter, halves(words("seed", seeds, 64)))
+    return ((first >> 5) * 2**26 + (second >> 6)) * 2.0**-53
+
+
+def words(name: str, values: Sequence[int], bits: int) -> ndarray:
+    for extreme in (min(values, default=0), max(values, default=0)):
+        fits(name, extreme, bits)
+    return np.array(values, np.uint64)
+
+
+def halves(value: Word) -> tuple[Word, Word]:
     """The low and the high 32 bits."""
     return value & WORD, value >> 32
 

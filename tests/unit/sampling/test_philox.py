@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.errors import InputError
-from refimpl.sampling.philox import philox_4x32_10, uniform
+from refimpl.sampling.philox import philox_4x32_10, uniform, uniforms
 
 KNOWN_ANSWERS = """
 00000000 00000000 00000000 00000000  00000000 00000000  6627e8d5 e169c58d bc57ac4c 9b00dbd8
@@ -50,6 +50,19 @@ def test_a_uniform_is_a_multiple_of_2_to_the_minus_53_below_1(seed, request, pos
     u = uniform(seed, request, position, stream)
     assert 0 <= u < 1
     assert (u * 2**53).is_integer()
+
+
+@given(st.lists(st.tuples(words64, words64, words32), max_size=40))
+def test_many_uniforms_are_those_of_each(triples):
+    columns = zip(*triples, strict=True) if triples else ([], [], [])
+    assert uniforms(*columns).tolist() == [uniform(*triple) for triple in triples]
+
+
+@pytest.mark.parametrize("triple", [(2**64, 0, 0), (0, -1, 0), (0, 0, 2**32)])
+def test_many_uniforms_refuse_what_one_refuses(triple):
+    columns = zip(triple, (1, 1, 1), strict=True)
+    with pytest.raises(InputError, match="must lie between 0 and"):
+        uniforms(*columns)
 
 
 def test_the_extremes_of_the_words_give_the_extremes_of_the_range(monkeypatch):
