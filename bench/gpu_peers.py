@@ -136,7 +136,7 @@ def flashinfer_graphs(sequences: int, context: int) -> dict[str, Callable[[], fl
     order = np.random.default_rng(0).permutation(sequences * blocks).astype(np.int32)
     starts = torch.arange(0, len(order) + 1, blocks, dtype=torch.int32)
     full = torch.full((sequences,), 16, dtype=torch.int32)
-    found = {}
+    found: dict[str, Callable[[], float]] = {}
     for name, cores in (("plain", False), ("tensor cores", True)):
         room = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
         wrapper = Wrapper(room, kv_layout="HND", use_tensor_cores=cores)
@@ -145,26 +145,29 @@ def flashinfer_graphs(sequences: int, context: int) -> dict[str, Callable[[], fl
         wrapper.plan(starts, pages, full, 32, 8, 128, 16, **kinds)
         launch = lambda wrapper=wrapper: wrapper.run(q, cache, out=out)
         launch()
-        found[name] = torch_graph(launch)
+        found[name] = TorchGraph(launch)
     return found
 
 
-def torch_graph(launch: Callable[[], object], n: int = 10) -> Callable[[], float]:
-    """`time_of` for what runs on torch's stream: microseconds of one of n in a graph."""
-    import torch
+class TorchGraph:
+    """`time_of` for what runs on torch's stream: microseconds of one of n launches in a graph."""
 
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(n):
-            launch()
+    def __init__(self, launch: Callable[[], object], n: int = 10) -> None:
+        import torch
 
-    def us() -> float:
+        self.launch, self.n = launch, n  # what was captured reads what `launch` keeps alive
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for _ in range(n):
+                launch()
+
+    def __call__(self) -> float:
+        import torch
+
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        graph.replay()
+        self.graph.replay()
         start.record()
-        graph.replay()
+        self.graph.replay()
         stop.record()
         stop.synchronize()
-        return float(start.elapsed_time(stop)) * 1e3 / n
-
-    return us
+        return float(start.elapsed_time(stop)) * 1e3 / self.n
