@@ -1,6 +1,6 @@
 """The CUDA backend on this machine's GPU: build, conform, time, and write the record.
 
-    python -m bench.gpu --record golden/devices/h200.json      everything (two to three minutes)
+    python -m bench.gpu --record golden/devices/h200.json      everything (four to six minutes)
     python -m bench.gpu --only models                          one part, printed
     ncu --clock-control none -k regex:... python -m bench.gpu --profile     kernels, once each
 
@@ -265,7 +265,7 @@ def peers() -> list[dict[str, Any]]:
     rows = []
     for row in peer_rows():
         rows.append(row)
-        say(f"beside {row['peer']}, {row['what']}, {row['phase']}", row)
+        say(f"beside {row['peer']}, {row['what']}", row)
     return rows
 
 
@@ -318,11 +318,11 @@ PARTS: dict[str, Callable[[], Any]] = {
     "linear": linear,
     "attention": attention,
     "models": models,
-    "peers": peers,
     "order": order,
     "engine": engine_rows,
     "speculation": speculation,
     "offload": offload,
+    "peers": peers,
 }
 
 

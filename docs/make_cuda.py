@@ -75,10 +75,10 @@ def beside(record: dict[str, Any], peer: str) -> list[dict[str, Any]]:
 
 def attention(record: dict[str, Any]) -> str:
     """
-    >>> row = {"peer": "FlashInfer 1", "what": "64 x 4096", "theirs: us": 2.0, "ours: us": 1.0}
-    >>> row |= {"ratio": 2.0, "GB/s": 3000.0}
+    >>> row = {"peer": "FlashInfer 1", "what": "64 x 4096", "theirs, plain: us": 3.0}
+    >>> row |= {"theirs, tensor cores: us": 2.0, "ours: us": 1.0, "ratio": 2.0, "GB/s": 3000.0}
     >>> print(attention({"ceilings": {"read GB/s": 4000.0}, "peers": [row]}).splitlines()[-1])
-    | 64 x 4096 | 2.0 us | 1.0 us, 3000 GB/s | 2.00x | 75 % |
+    | 64 x 4096 | 3.0 us | 2.0 us | 1.0 us, 3000 GB/s | 2.00x | 75 % |
     >>> attention({})
     'Not in this record.'
     """
@@ -88,7 +88,7 @@ def attention(record: dict[str, Any]) -> str:
     rows = [
         [
             one["what"],
-            f"{one['theirs: us']:.1f} us",
+            *(f"{one[f'theirs, {kernel}: us']:.1f} us" for kernel in ("plain", "tensor cores")),
             f"{one['ours: us']:.1f} us, {one['GB/s']:.0f} GB/s",
             f"{one['ratio']:.2f}x",
             f"{100 * one['GB/s'] / record['ceilings']['read GB/s']:.0f} %",
@@ -96,7 +96,8 @@ def attention(record: dict[str, Any]) -> str:
         for one in found
     ]
     what = "paged decode attention, 32/8 heads of 128, fp16, page 16"
-    return table([what, found[0]["peer"], "here", "ratio", "share of read bandwidth"], rows)
+    peer = found[0]["peer"], "... on tensor cores"
+    return table([what, *peer, "here", "ratio", "share of read bandwidth"], rows)
 
 
 def products(record: dict[str, Any]) -> str:
