@@ -10,7 +10,8 @@ steps, if every guess costs the same.  It does not: kernels compute tokens in ti
 may be free and the ninth as dear as eight.  `Adaptive` is told what a step of each length costs and
 chooses the k with the best quotient; none, if none pays.  It takes for a the right guesses of a
 request among those decided, all others fading away, so that it follows the text from a list into a
-dialogue, and tries again after a while where it had given up.
+dialogue, and tries again after a while where it had given up.  It begins with hope: a wrong guess
+costs a step or two, and one that was never made may have been right all along.
 
 What was not reached after the first wrong guess decides nothing, so it is not counted.
 
@@ -84,7 +85,7 @@ class Fixed:
 class Adaptive:
     """As many as pay, for each request by itself."""
 
-    def __init__(self, costs: Sequence[float], *, start: float = 0.7, fading: float = 0.9) -> None:
+    def __init__(self, costs: Sequence[float], *, start: float = 0.9, fading: float = 0.9) -> None:
         if (
             len(costs) < 2
             or not all(c > 0 for c in costs)

@@ -5,7 +5,8 @@ take turns, prompt by prompt, so that a machine that is busy for a while is busy
 a way's time is the sum over the prompts of its median time for each.  Time is an argument.
 
 What a step with k guesses costs, which `Adaptive` needs, is not a setting but what ways with fixed
-lengths were seen to cost: (time of a step with k guesses / time of a plain step).
+lengths were seen to cost: (time of a step with k guesses / time of a plain step).  Both are medians
+of many steps, so the first, which computes the prompt, has no weight.
 
 >>> from itertools import count
 >>> from refimpl.backend import ReferenceBackend
@@ -22,6 +23,7 @@ lengths were seen to cost: (time of a step with k guesses / time of a plain step
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from refimpl.backend import Backend
@@ -80,6 +82,7 @@ class Measured:
     rate: float  # of the decided guesses, those that were right
     accepted: dict[int, int]  # drafts by how many of their tokens were right
     seconds: float
+    seconds_per_step: float  # the median
     tokens_per_second: float
     speed_up: float
     is_same_text: bool  # as the plain loop's, token for token
@@ -94,6 +97,7 @@ class Way:
         self.engine = target.engine(speculator)
         self.seconds: list[list[float]] = []
         self.texts: list[list[int]] = []
+        self.steps: list[float] = []
         self.n_steps = 0
 
     def tell(
@@ -102,22 +106,22 @@ class Way:
         """Serve the i-th prompt once more.  Steps are counted the first time."""
         request = self.target.request(prompt, params)
         self.engine.add(request)
-        n, began = 0, clock()
+        times = [clock()]
         while not self.engine.is_idle:
             self.engine.step()
-            n += 1
-        seconds = clock() - began
+            times.append(clock())
         if request.error is not None:
             raise request.error
         if i == len(self.texts):
             self.texts.append(request.output)
             self.seconds.append([])
-            self.n_steps += n
-        self.seconds[i].append(seconds)
+            self.n_steps += len(times) - 1
+        self.seconds[i].append(times[-1] - times[0])
+        self.steps += [after - before for before, after in pairwise(times)]
 
     def forget(self) -> None:
         """That was to warm up."""
-        self.seconds, self.texts, self.n_steps = [], [], 0
+        self.seconds, self.texts, self.steps, self.n_steps = [], [], [], 0
         if self.speculator:
             self.speculator.statistics = Statistics()
 
@@ -137,6 +141,7 @@ class Way:
             rate=statistics.rate if statistics else 0.0,
             accepted=dict(sorted(statistics.accepted.items())) if statistics else {},
             seconds=self.time,
+            seconds_per_step=median(self.steps),
             tokens_per_second=speed,
             speed_up=speed / (sum(map(len, plain.texts)) / plain.time),
             is_same_text=self.texts == plain.texts,
@@ -169,4 +174,4 @@ def compare(
 
 def costs_of_steps(rows: Sequence[Measured]) -> list[float]:
     """In plain steps, from the plain way, the way that makes one guess a step, two, ..."""
-    return [one.seconds / one.n_steps * rows[0].n_steps / rows[0].seconds for one in rows]
+    return [one.seconds_per_step / rows[0].seconds_per_step for one in rows]
