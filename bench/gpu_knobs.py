@@ -26,7 +26,7 @@ from backends.cupy import launch
 
 MEASURES = ("decode 1", "decode 64", "prefill 2048")
 ONE = ("decode 1",)
-HALF_OF_THEM = "#define EARLY_STAGES ((STAGES + 1) / 2)"
+A_THIRD = "#define EARLY_STAGES ((STAGES + 2) / 3)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ SWITCHES = (
         name="rings filled before a norm's wait",
         measures=ONE,
         acts=("q8",),
-        lines=(("linear_q8_one", HALF_OF_THEM, "#define EARLY_STAGES STAGES"),),
+        lines=(("linear_q8_one", A_THIRD, "#define EARLY_STAGES STAGES"),),
     ),
     Switch(
         name="one token by linear_half", measures=ONE, acts=("half",), values={"HALF_ONE": False}

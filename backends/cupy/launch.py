@@ -11,10 +11,13 @@ from backends.cupy.occupancy import most_shared, multiprocessors
 from backends.cupy.row import (
     BESIDE_RINGS,
     ROOM,
+    ROOM_OF_TWO,
+    ROOMY,
     own_pieces,
     ring_of_row,
     room_here,
     room_of_token,
+    sides_of_row,
     unit,
 )
 from backends.cupy.tiles import FORMATS, TILE_BYTES, Tiles
@@ -206,20 +209,22 @@ class Launcher:
         if norm is not None:
             own["NORM"] = None
         args = (y, bias, residual, *w.planes, x, norm, float(eps))
-        self.run_one(w, own, *args, pieces=own_pieces(w, kind))
+        self.run_one(w, own, kind, *args)
 
-    def run_one(self, w: Tiles, own: dict[str, Any], *args: Any, pieces: int = 0) -> None:
+    def run_one(self, w: Tiles, own: dict[str, Any], kind: str, *args: Any) -> None:
         """A product with one token; `own` says how its blocks prepare it, if they do."""
-        row_tiles, defines = -(-w.rows // 16), {"FORMAT": FORMATS[w.format], **own}
-        stages, shared = ring_of_row(w, room_here(ROOM))
+        defines = {"FORMAT": FORMATS[w.format], **own}
+        sides = sides_of_row(w, multiprocessors()) if capability() in ROOMY else 1
+        stages, shared = ring_of_row(w, ROOM_OF_TWO if sides == 2 else room_here(ROOM), sides)
         if shared + BESIDE_RINGS > most_shared():
             defines["FAR"] = None
             shared -= room_of_token(w)
-        defines |= {"PIECES": pieces} if own else {}
+        defines |= {"PIECES": own_pieces(w, kind, sides)} if own else {}
+        defines |= {"SIDES": sides} if sides > 1 else {}
         kernel = self.kernels("linear_q8_one", **defines, STAGES=stages)
-        blocks = min(row_tiles, multiprocessors())
+        blocks = min(-(-w.rows // 16), multiprocessors())
         args = (*args, w.rows, w.blocks)
-        self.run(kernel, (blocks,), 256, *args, shared=shared, side_by_side=True)
+        self.run(kernel, (blocks,), 256 * sides, *args, shared=shared, side_by_side=True)
 
     def linear(self, y: Any, x: Prepared, w: Tiles, bias: Any = None, residual: Any = None) -> None:
         """y [tokens, rows] = x @ w.T (+ bias) (+ residual); y may be columns of a wider one."""
@@ -257,7 +262,7 @@ class Launcher:
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
             return
         if x.tokens == 1:
-            self.run_one(w, {}, *args[:10])
+            self.run_one(w, {}, x.kind, *args[:10])
             return
         _, rows, tiles, ahead = next(few for few in FEW_Q8 if x.tokens <= few[0])
         if tiles == 1 and w.rows <= FEW_ROWS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.cupy.cache import CACHES
 from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
-from backends.cupy.row import ROOM, ROOM_SMALL, ring_of_row
+from backends.cupy.row import ROOM, ROOM_OF_TWO, ROOM_SMALL, STAGES_OF_TWO, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
@@ -53,6 +53,9 @@ def linear_variants() -> Iterator[Variant]:
         for own in own_tokens():
             pieces = {"PIECES": 4} if own else {}
             yield "linear_q8_one", {"FORMAT": code, **own, **pieces, "STAGES": most}
+            if (two := stages_of_two(name)) >= STAGES_OF_TWO:
+                pieces = {"PIECES": 2} if own else {}
+                yield "linear_q8_one", {"FORMAT": code, **own, **pieces, "SIDES": 2, "STAGES": two}
         yield from (("linear_q8_one", {"FORMAT": code, "STAGES": stages}) for stages in others)
         yield "linear_q8_one", {"FORMAT": code, "FAR": None, "STAGES": 1}
     for code in FORMATS.values():
@@ -86,6 +89,12 @@ def stages_of_row(name: str) -> list[int]:
         w = Tiles(format=name, rows=16, columns=columns, planes=Planes(None))
         stages |= {ring_of_row(w, room)[0] for room in (ROOM, ROOM_SMALL)}
     return sorted(stages)
+
+
+def stages_of_two(name: str) -> int:
+    """The same of two row tiles side by side."""
+    w = Tiles(format=name, rows=16, columns=4096, planes=Planes(None))
+    return ring_of_row(w, ROOM_OF_TWO, sides=2)[0]
 
 
 def attention_variants() -> Iterator[Variant]:

@@ -77,3 +77,34 @@ def test_a_token_has_the_same_bits_alone_and_beside_another(name, columns):
         y = start[:1].copy()
         launcher.linear_row(y, x[:1], w, kind, norm, eps, bias, y)
         assert np.array_equal(backend.host(y)[0], beside)
+
+
+@pytest.mark.parametrize("columns", [256, 2304])
+@pytest.mark.parametrize("name", ["Q4_0", "IQ4_NL", "MXFP4", "Q4_K"])
+def test_row_tiles_have_the_same_bits_side_by_side_and_one_after_the_other(
+    monkeypatch, name, columns
+):
+    backend = backend_or_skip(act="q8")
+    import cupy
+
+    rng, rows, eps = np.random.default_rng(1), 4400, 1e-5  # three row tiles, or two, a block
+    launcher, w = backend.launcher, backend.weight(weights(name, rows, columns))
+    kind = backend.ops.kind(w)
+    x, start = (
+        cupy.asarray(rng.standard_normal((1, n)).astype(np.float32)) for n in (columns, rows)
+    )
+    norm = cupy.asarray(rng.uniform(0.5, 2, columns).astype(np.float32))
+    into = launcher.room(kind, 1, columns)
+    launcher.prepare(x, columns, into, norm=norm, eps=eps)
+
+    def products(sides):
+        monkeypatch.setattr("backends.cupy.launch.sides_of_row", lambda w, n: sides)
+        prepared, by_it, normed = (start.copy() for _ in range(3))
+        launcher.linear(prepared, into, w, None, prepared)
+        launcher.linear_row(by_it, x, w, kind, None, eps, None, by_it)
+        launcher.linear_row(normed, x, w, kind, norm, eps, None, normed)
+        return backend.host(cupy.concatenate([prepared, by_it, normed]))
+
+    one, two = products(1), products(2)
+    assert np.isfinite(one).all() and np.array_equal(one, two)
+    assert np.array_equal(one[0], one[2])

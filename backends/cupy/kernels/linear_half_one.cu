@@ -20,9 +20,7 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     linear_half_one(float* y, const float* __restrict__ bias, const float* residual, const u8* w,
                     const uint4* x, int rows, int blocks) {
     extern __shared__ __align__(16) u8 rings[];
-    __shared__ float strand_sums[AT_ONCE][STRANDS][16];
-    int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
-    int row_tiles = (rows + 15) / 16;
+    int lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3, row_tiles = (rows + 15) / 16;
     RowRing ring = make_row_ring(rings, {w, w, w, w}, row_tiles, blocks);
     uint4* token = (uint4*)(rings + STRANDS * STAGES * STAGE);  // [block][c]
     fill(ring, 0, STAGES);
@@ -32,34 +30,25 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     for (int i = threadIdx.x; i < blocks * 4; i += STRANDS * WARP) token[i] = x[i];
     __syncthreads();
 
+    multiply_rows({y, bias, residual, rows}, row_tiles, [&](float* sums) {
+        float acc[4] = {};
 #pragma unroll 1
-    for (int start = 0; blockIdx.x + start * gridDim.x < row_tiles; start += AT_ONCE) {
-        int row = row_of_thread(start);
-        float before = residual && row < rows ? residual[row] : 0.0f;
-#pragma unroll 1
-        for (int i = 0; i < AT_ONCE && blockIdx.x + (start + i) * gridDim.x < row_tiles; i++) {
-            float acc[4] = {};
-#pragma unroll 1
-            for (int at = ring.first; at < ring.last; at += TILES) {
-                const uint4* stage = (const uint4*)wait_for_stage(ring);
-                uint4 a[TILES][2], b[TILES];
+        for (int at = ring.first; at < ring.last; at += TILES) {
+            const uint4* stage = (const uint4*)wait_for_stage(ring);
+            uint4 a[TILES][2], b[TILES];
 #pragma unroll
-                for (int u = 0; u < TILES; u++) {
-                    a[u][0] = stage[u * 2 * WARP + lane], a[u][1] = stage[(u * 2 + 1) * WARP + lane];
-                    b[u] = token[(at + u) * 4 + c];
-                }
-                ask_again(ring);
-#pragma unroll
-                for (int u = 0; u < TILES; u++) {
-                    if (at + u >= ring.last) break;
-                    MMA(acc, a[u][0].x, a[u][0].y, a[u][0].z, a[u][0].w, b[u].x, b[u].y);
-                    MMA(acc, a[u][1].x, a[u][1].y, a[u][1].z, a[u][1].w, b[u].z, b[u].w);
-                }
+            for (int u = 0; u < TILES; u++) {
+                a[u][0] = stage[u * 2 * WARP + lane], a[u][1] = stage[(u * 2 + 1) * WARP + lane];
+                b[u] = token[(at + u) * 4 + c];
             }
-            if (c == 0) strand_sums[i][strand][g] = acc[0], strand_sums[i][strand][g + 8] = acc[2];
+            ask_again(ring);
+#pragma unroll
+            for (int u = 0; u < TILES; u++) {
+                if (at + u >= ring.last) break;
+                MMA(acc, a[u][0].x, a[u][0].y, a[u][0].z, a[u][0].w, b[u].x, b[u].y);
+                MMA(acc, a[u][1].x, a[u][1].y, a[u][1].z, a[u][1].w, b[u].z, b[u].w);
+            }
         }
-        __syncthreads();
-        add_up({y, bias, residual, rows}, strand_sums, start, before);
-        __syncthreads();
-    }
+        if (c == 0) sums[g] = acc[0], sums[g + 8] = acc[2];
+    });
 }

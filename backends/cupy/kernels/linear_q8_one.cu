@@ -10,15 +10,16 @@
 // than this takes.
 //
 // Weights come through rings in shared memory (row_ring.cuh).
-
+//
 // A token that is asked for after all stages comes when they have come.  So where it is still to be
-// normed, half of them are asked for after it.
+// normed, two thirds of them are asked for after it.  The norm's weights are asked for before the
+// kernel waits: were they declared __restrict__, the compiler would ask for them later.
 
 #define STRANDS 8
 #define ONE_TOKEN 1
 #define TOKEN_TILES 1
 #ifdef NORM
-#define EARLY_STAGES ((STAGES + 1) / 2)
+#define EARLY_STAGES ((STAGES + 2) / 3)
 #else
 #define EARLY_STAGES STAGES
 #endif
@@ -50,12 +51,13 @@ __device__ __forceinline__ void read_eight(Eight& into, u8* stage, int aside, in
 }
 
 #ifdef KIND
-#define TOKEN const float *x, const float *__restrict__ weight, float eps
-#define PREPARED prepare_token(token, mine, UNIT == 1 ? mine : ordered, by, eps, blocks)
+#define TOKEN const float *x, const float *weight, float eps
+#define PREPARED prepare_token(token, mine, ordered, by, eps, blocks)
 
-// This thread's columns of the token, or of the norm's weights: PIECES times four.
+// This thread's columns of the token, or of the norm's weights: N times four.
+template <int N>
 struct Columns {
-    float4 piece[PIECES];
+    float4 piece[N];
 };
 
 // Fours of columns; beyond the last there are zeros.
@@ -63,27 +65,38 @@ __device__ __forceinline__ float4 four_at(const float* from, int i, int columns)
     return i < columns / 4 ? ((const float4*)from)[i] : make_float4(0, 0, 0, 0);
 }
 
-__device__ __forceinline__ void load_columns(Columns& mine, const float* from, int columns) {
+__device__ __forceinline__ void load_columns(Columns<PIECES>& mine, const float* from,
+                                             int columns) {
 #pragma unroll
     for (int j = 0; j < PIECES; j++) mine.piece[j] = four_at(from, four_of(j), columns);
 }
 
-__device__ __forceinline__ void load_ordered(Columns& mine, const float* from, int columns) {
+// The columns whose squares this thread adds up, in the order of root_of: of 256 threads.
+template <int N>
+__device__ __forceinline__ Columns<N * SIDES> in_order(const Columns<N>& mine, const float* from,
+                                                       int columns) {
+    if constexpr (UNIT * SIDES == 1) {
+        return mine;
+    } else {
+        Columns<N * SIDES> ordered;
 #pragma unroll
-    for (int j = 0; j < PIECES; j++)
-        mine.piece[j] = four_at(from, threadIdx.x + j * STRANDS * WARP, columns);
+        for (int j = 0; j < N * SIDES; j++)
+            ordered.piece[j] = four_at(from, threadIdx.x + j * STRANDS * WARP,
+                                       my_side() == 0 ? columns : 0);
+        return ordered;
+    }
 }
 
-// `ordered` are the columns whose squares this thread adds up, in the order of root_of.
-__device__ __forceinline__ Prepared prepare_token(u8* shared, const Columns& mine,
-                                                  const Columns& ordered, const Columns& by,
-                                                  float eps, int blocks) {
+__device__ __forceinline__ Prepared prepare_token(u8* shared, const Columns<PIECES>& mine,
+                                                  const Columns<PIECES * SIDES>& ordered,
+                                                  const Columns<PIECES>& by, float eps,
+                                                  int blocks) {
     int columns = blocks * 32;
     Prepared p = room_of(shared, room_for(blocks));
 #ifdef NORM
     float squares = 0;  // zeros change nothing
 #pragma unroll
-    for (int j = 0; j < PIECES; j++) add_squares(squares, ordered.piece[j]);
+    for (int j = 0; j < PIECES * SIDES; j++) add_squares(squares, ordered.piece[j]);
     float root = root_of_sum(squares, columns, eps);
 #endif
     float v[PIECES][4];
@@ -113,18 +126,18 @@ __device__ __forceinline__ Prepared fetch_token(u8* shared, const i8* xq, const 
     Prepared p = room_of(shared, room_for(blocks));
     const uint4 *bytes = (const uint4*)xq, *of_sums = (const uint4*)sums, *of_dx = (const uint4*)dx;
     for (int start = 0; start < blocks; start += 512) {
-        uint4 some[4], sum, d;
+        uint4 some[1024 / THREADS], sum, d;
         int i = start * 2 + threadIdx.x, s = start / 2 + threadIdx.x, e = start / 4 + threadIdx.x;
-        bool has_sum = HAS_MINIMUM && s < (blocks + 1) / 2;
+        bool has_sum = HAS_MINIMUM && threadIdx.x < 256 && s < (blocks + 1) / 2;
         bool has_d = threadIdx.x < 128 && e < (blocks + 3) / 4;
 #pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (i + j * 256 < blocks * 2) some[j] = bytes[i + j * 256];
+        for (int j = 0; j < 1024 / THREADS; j++)
+            if (i + j * THREADS < blocks * 2) some[j] = bytes[i + j * THREADS];
         if (has_sum) sum = of_sums[s];
         if (has_d) d = of_dx[e];
 #pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (i + j * 256 < blocks * 2) ((uint4*)p.xq)[i + j * 256] = some[j];
+        for (int j = 0; j < 1024 / THREADS; j++)
+            if (i + j * THREADS < blocks * 2) ((uint4*)p.xq)[i + j * THREADS] = some[j];
         if (has_sum) ((uint4*)p.sums)[s] = sum;
         if (has_d) ((uint4*)p.dx)[e] = d;
     }
@@ -133,20 +146,18 @@ __device__ __forceinline__ Prepared fetch_token(u8* shared, const i8* xq, const 
 }
 #endif
 
-extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, 2 / SIDES)
     linear_q8_one(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
                   const u8* high, const u8* scales, const u8* supers, TOKEN, int rows,
                   int blocks) {
     extern __shared__ __align__(16) u8 rings[];
-    __shared__ float strand_sums[AT_ONCE][STRANDS][16];
-    int lane = threadIdx.x % WARP, strand = threadIdx.x / WARP, g = lane >> 2, c = lane & 3;
-    int row_tiles = (rows + 15) / 16;
+    int lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3, row_tiles = (rows + 15) / 16;
     RowRing ring = make_row_ring(rings, {low, high, scales, supers}, row_tiles, blocks);
-    u8* token = rings + STRANDS * STAGES * STAGE;
+    u8* token = rings + SIDES * STRANDS * STAGES * STAGE;
     fill(ring, 0, EARLY_STAGES);
     let_next_begin();
 #ifdef KIND
-    Columns mine, ordered, by;
+    Columns<PIECES> mine, by;
 #endif
 #ifdef NORM
     load_columns(by, weight, blocks * 32);
@@ -154,29 +165,20 @@ extern "C" __global__ void __launch_bounds__(STRANDS* WARP, 2)
     wait_for_previous();  // for the token, y and residual
 #ifdef KIND
     load_columns(mine, x, blocks * 32);
-    if (UNIT == 2) load_ordered(ordered, x, blocks * 32);
+    auto ordered = in_order(mine, x, blocks * 32);
 #endif
     fill(ring, EARLY_STAGES, STAGES);
     Prepared prepared = PREPARED;
 
+    multiply_rows({y, bias, residual, rows}, row_tiles, [&](float* sums) {
+        float acc = 0;
 #pragma unroll 1
-    for (int start = 0; blockIdx.x + start * gridDim.x < row_tiles; start += AT_ONCE) {
-        int row = row_of_thread(start);
-        float before = residual && row < rows ? residual[row] : 0.0f;
-#pragma unroll 1
-        for (int i = 0; i < AT_ONCE && blockIdx.x + (start + i) * gridDim.x < row_tiles; i++) {
-            float acc = 0;
-#pragma unroll 1
-            for (int at = ring.first; at < ring.last; at += TILES) {
-                Eight eight;
-                read_eight(eight, wait_for_stage(ring), ring.first & 7, lane);
-                ask_again(ring);
-                acc = add_eight(acc, eight, prepared, at, ring.last, lane);
-            }
-            if (c >> 1) strand_sums[i][strand][g + 8 * (c & 1)] = acc;
+        for (int at = ring.first; at < ring.last; at += TILES) {
+            Eight eight;
+            read_eight(eight, wait_for_stage(ring), ring.first & 7, lane);
+            ask_again(ring);
+            acc = add_eight(acc, eight, prepared, at, ring.last, lane);
         }
-        __syncthreads();
-        add_up({y, bias, residual, rows}, strand_sums, start, before);
-        __syncthreads();
-    }
+        if (c >> 1) sums[g + 8 * (c & 1)] = acc;
+    });
 }

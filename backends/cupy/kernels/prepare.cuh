@@ -40,7 +40,7 @@ __device__ __forceinline__ void add_squares(float& squares, float4 v) {
 }
 
 // sqrt(mean(x * x) + eps), of each thread's sum.  The order: 256 threads' columns, then by halves
-// (of fewer threads the rest would add zeros).
+// (of fewer threads the rest would add zeros, of more the rest does).
 __device__ __forceinline__ float root_of_sum(float squares, int columns, float eps) {
     return __fsqrt_rn(__fdiv_rn(row_sum(squares), (float)columns) + eps);
 }
@@ -58,14 +58,20 @@ __device__ __forceinline__ void normalise(float (&v)[PIECES_][4], const float4 (
     bool all_usual = usual(root);
 #pragma unroll
     for (int i = 0; i < 4 * PIECES_; i++) all_usual &= usual(v[i / 4][i % 4]);
-    if (all_usual) {
+    if (__builtin_expect(all_usual, true)) {
         float inverse = reciprocal(root);
 #pragma unroll
         for (int i = 0; i < 4 * PIECES_; i++)
             v[i / 4][i % 4] = quotient(v[i / 4][i % 4], root, inverse);
     } else {
+#pragma unroll 1  // rare: so little code, that others need not be read past it
+        for (int turn = 0; turn < 4 * PIECES_; turn++) {  // the first becomes the last
+            float first = __fdiv_rn(v[0][0], root);
 #pragma unroll
-        for (int i = 0; i < 4 * PIECES_; i++) v[i / 4][i % 4] = __fdiv_rn(v[i / 4][i % 4], root);
+            for (int i = 0; i < 4 * PIECES_ - 1; i++)
+                v[i / 4][i % 4] = v[(i + 1) / 4][(i + 1) % 4];
+            v[PIECES_ - 1][3] = first;
+        }
     }
 #pragma unroll
     for (int j = 0; j < PIECES_; j++)
@@ -110,23 +116,29 @@ __device__ __forceinline__ u32 warp_max(u32 x) {
     return most;
 }
 
-// Of 256 columns the one of the largest magnitude, and of these the first.
-__device__ __forceinline__ float largest(const float x[UNIT][4], int i) {
-    u32 most = 0, first = 0;
+// Of 256 columns the one of the largest magnitude, and of these the first: lane i has columns 4i ..
+// 4i + 3 of each half.
+__device__ __forceinline__ float largest(const float x[UNIT][4]) {
+    u32 most = 0, lanes[2], below_zero[2];
     for (int h = 0; h < 2; h++)
         for (int j = 0; j < 4; j++) most = max(most, __float_as_uint(fabsf(x[h][j])));
     most = warp_max(most);
-    for (int h = 0; h < 2; h++)
-        for (int j = 0; j < 4; j++) {
-            u32 place = (255 - (4 * i + 128 * h + j) % 256) << 1 | (x[h][j] < 0);
-            if (__float_as_uint(fabsf(x[h][j])) == most) first = max(first, place);
-        }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        bool here = false, negative = false;  // is it one of these four; is the first such below 0
+#pragma unroll
+        for (int j = 3; j >= 0; j--)
+            if (__float_as_uint(fabsf(x[h][j])) == most) here = true, negative = x[h][j] < 0;
+        lanes[h] = __ballot_sync(EVERY_LANE, here);
+        below_zero[h] = __ballot_sync(EVERY_LANE, negative);
+    }
+    u32 those = lanes[0] ? lanes[0] : lanes[1], negative = lanes[0] ? below_zero[0] : below_zero[1];
     float magnitude = __uint_as_float(most);
-    return warp_max(first) & 1 ? -magnitude : magnitude;
+    return those & -those & negative ? -magnitude : magnitude;
 }
 #elif KIND == KIND_Q8_0
 // Of 32 columns the largest magnitude.
-__device__ __forceinline__ float largest(const float x[UNIT][4], int i) {
+__device__ __forceinline__ float largest(const float x[UNIT][4]) {
     const float* v = x[0];
     float most = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
     for (int step = 1; step < 8; step <<= 1)
@@ -190,15 +202,21 @@ __device__ __forceinline__ void store(const float (&x)[PIECES_][4], int beyond, 
     bool all_usual = true;
 #pragma unroll
     for (int p = 0; p < PIECES_; p += UNIT) {
-        most[p / UNIT] = largest(x + p, beyond + four_of(p));
+        most[p / UNIT] = largest(x + p);
         all_usual &= usual(most[p / UNIT]);
     }
-    if (all_usual) {
+    if (__builtin_expect(all_usual, true)) {
 #pragma unroll
         for (int p = 0; p < PIECES_ / UNIT; p++) scale[p] = scale_of<true>(most[p]);
     } else {
+#pragma unroll 1
+        for (int turn = 0; turn < PIECES_ / UNIT; turn++) {
+            Scale first = scale_of<false>(most[0]);
 #pragma unroll
-        for (int p = 0; p < PIECES_ / UNIT; p++) scale[p] = scale_of<false>(most[p]);
+            for (int p = 0; p < PIECES_ / UNIT - 1; p++)
+                most[p] = most[p + 1], scale[p] = scale[p + 1];
+            scale[PIECES_ / UNIT - 1] = first;
+        }
     }
 #pragma unroll
     for (int p = 0; p < PIECES_; p++) {
