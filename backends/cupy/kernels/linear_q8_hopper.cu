@@ -88,7 +88,10 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     int first_tile = (warp - 4) / 4 * ROW_TILES, first_token = warp % 4 * 32;  // within the piece
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
-        float total[ROW_TILES][TOKEN_TILES][4];
+        float total[ROW_TILES][TOKEN_TILES][4];  // from -0.0f on, since -0.0f + x is x of any sign
+#pragma unroll
+        for (int i = 0; i < ROW_TILES * TOKEN_TILES * 4; i++)
+            total[i / (TOKEN_TILES * 4)][i / 4 % TOKEN_TILES][i % 4] = -0.0f;
         int at = 0;
 #pragma unroll 1
         for (int strand = 0; strand < STRANDS; strand++) {
@@ -129,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                 for (int n = 0; n < TOKEN_TILES; n++)
 #pragma unroll
                     for (int i = 0; i < 4; i++)
-                        total[r][n][i] = strand == 0 ? acc[r][n][i] : total[r][n][i] + acc[r][n][i];
+                        total[r][n][i] += acc[r][n][i];
         }
         int row = (piece / across * 8 + first_tile) * 16 + g;
         int token = piece % across * TOKENS + first_token + 2 * c;
