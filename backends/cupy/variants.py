@@ -45,6 +45,7 @@ def linear_variants() -> Iterator[Variant]:
     for code in QUANTISED.values():
         yield "linear_q8_wide", {"FORMAT": code}
         yield "linear_q8_hopper", {"FORMAT": code}
+        yield "linear_q8_hopper", {"FORMAT": code, "ACTIVATION": ACTIVATIONS["silu"]}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
@@ -58,6 +59,9 @@ def linear_variants() -> Iterator[Variant]:
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
+    for activation in ("gelu", "gelu_tanh"):
+        gated = {"FORMAT": FORMATS["Q8_0"], "ACTIVATION": ACTIVATIONS[activation]}
+        yield "linear_q8_hopper", gated
     for half in HALVES.values():
         yield "linear_half_hopper", {"HALF_TYPE": half}
         for cluster in (1, 8):

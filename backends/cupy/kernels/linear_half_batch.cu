@@ -103,6 +103,8 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
     wait_for_previous();  // for y and residual
     let_next_begin();
     float total[1][COLS / 8][4], acc[COLS / 2];
+#pragma unroll
+    for (int i = 0; i < COLS / 2; i++) total[0][i / 4][i % 4] = -0.0f;  // -0.0f + x is x
     int step = 0, slot = 0, parity = 0;
 #pragma unroll 1
     for (int strand = 0; strand < STRANDS / CLUSTER; strand++) {
@@ -133,7 +135,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
 #pragma unroll
         for (int i = 0; i < COLS / 2; i++) {
             float& sum = total[0][i / 4][i % 4];
-            sum = strand == 0 ? acc[i] : sum + acc[i];
+            sum += acc[i];
         }
     }
     int row = (first_tile + warp) * 16 + lane / 4, token = mine * 8 + lane % 4 * 2;

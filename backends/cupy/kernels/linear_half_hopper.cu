@@ -68,6 +68,8 @@ extern "C" __global__ void __launch_bounds__(384, 1)
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
         float total[1][COLS / 8][4], acc[COLS / 2];
+#pragma unroll
+        for (int i = 0; i < COLS / 2; i++) total[0][i / 4][i % 4] = -0.0f;  // -0.0f + x is x
         int step = 0;
 #pragma unroll 1
         for (int strand = 0; strand < STRANDS; strand++) {
@@ -98,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
 #pragma unroll
             for (int i = 0; i < COLS / 2; i++) {
                 float& sum = total[0][i / 4][i % 4];
-                sum = strand == 0 ? acc[i] : sum + acc[i];
+                sum += acc[i];
             }
         }
         int row = (piece / across * 8 + mine) * 16 + lane / 4;

@@ -8,6 +8,9 @@
 // bring what GROUP blocks of 32 columns (of which a row has a multiple) need into one of STAGES
 // stages of shared memory; eight others multiply, 64 rows by 32 tokens each.  They walk the strands
 // one after the other, with a sum for the strand and one for the total.
+//
+// With ACTIVATION the rows are [gate, up], a warp's 64 are 32 of each, and what comes out is
+// activation(gate) * up, made Q8_0 for the next product (gated.cuh).
 
 #define STRANDS 8
 #define STAGES 4
@@ -15,6 +18,7 @@
 #define TOKEN_TILES 4
 #define ONE_TOKEN 0
 #define FROM_STAGES
+#define KIND KIND_Q8_0
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
@@ -22,6 +26,14 @@
 #include "products_q8.cuh"
 #include "strands.cuh"
 #include "results.cuh"
+#ifdef ACTIVATION
+#include "activation.cuh"
+#include "prepare.cuh"
+#include "gated.cuh"
+#define RESULTS i8 *next_xq, float *next_dx, float2 *next_sums
+#else
+#define RESULTS float *y, const float *__restrict__ bias, const float *residual
+#endif
 #include "pipeline.cuh"
 #include "ring.cuh"
 
@@ -33,10 +45,10 @@
 #define STAGE (WEIGHTS + GROUP * (BYTES_OF_X + SCALES_OF_X + SUMS_OF_X))
 
 extern "C" __global__ void __launch_bounds__(384, 1)
-    linear_q8_hopper(float* y, const float* __restrict__ bias, const float* residual, const u8* low,
-                     const u8* high, const u8* scales, const u8* supers, const i8* __restrict__ xq,
-                     const float* __restrict__ dx, const float2* __restrict__ sums, int rows,
-                     int stride, int blocks, int tokens, int padded) {
+    linear_q8_hopper(RESULTS, const u8* low, const u8* high, const u8* scales, const u8* supers,
+                     const i8* __restrict__ xq, const float* __restrict__ dx,
+                     const float2* __restrict__ sums, int rows, int stride, int blocks, int tokens,
+                     int padded) {
     extern __shared__ __align__(128) u8 stages[];
     __shared__ u64 barriers[2][STAGES];
     Planes w = {low, high, scales, supers};
@@ -56,7 +68,12 @@ extern "C" __global__ void __launch_bounds__(384, 1)
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
             int row_tile = warp * 2 + lane / 4;
+#ifdef ACTIVATION  // of four tiles two of gates, and two of what they let through
+            int half = row_tiles / 2, gate = piece / across * 4 + row_tile / 4 * 2 + row_tile % 2;
+            long long tile = min(gate, half - 1) + (row_tile % 4 >= 2) * half;
+#else
             long long tile = min(piece / across * 8 + row_tile, row_tiles - 1);
+#endif
             long long token = (long long)warp * padded + piece % across * TOKENS;
             Stretch mine = weight_stretch(w, lane % 4, tile * blocks);
             int to = row_tile * WEIGHT_STAGE + mine.to, bytes = mine.bytes;
@@ -134,8 +151,14 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                     for (int i = 0; i < 4; i++)
                         total[r][n][i] += acc[r][n][i];
         }
+        int token = piece % across * TOKENS + first_token;
+#ifdef ACTIVATION
+        int block = piece / across * 2 + first_tile / 4;
+        int here = block < row_tiles / 4 ? tokens : 0;
+        finish_gated(next_xq, next_dx, next_sums, total, block, token, here, padded);
+#else
         int row = (piece / across * 8 + first_tile) * 16 + g;
-        int token = piece % across * TOKENS + first_token + 2 * c;
-        finish_all(y, bias, residual, total, row, token, rows, stride, tokens);
+        finish_all(y, bias, residual, total, row, token + 2 * c, rows, stride, tokens);
+#endif
     }
 }
