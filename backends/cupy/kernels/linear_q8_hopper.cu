@@ -64,38 +64,53 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     barriers_made();
 
     int slot = 0, parity = 0;  // of the stage
-    if (warp < 4) {  // each brings two row tiles, a lane a plane, and a block's x
+    if (warp < 4) {  // each brings two row tiles, and a block's x; a lane asks
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        int mine = __shfl_sync(EVERY_LANE, warp, 0);  // the same in all lanes, as the compiler sees
         for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
-            int row_tile = warp * 2 + lane / 4;
+            Stretch of_w[2][4];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                int row_tile = mine * 2 + i;
 #ifdef ACTIVATION  // of four tiles two of gates, and two of what they let through
-            int half = row_tiles / 2, gate = piece / across * 4 + row_tile / 4 * 2 + row_tile % 2;
-            long long tile = min(gate, half - 1) + (row_tile % 4 >= 2) * half;
+                int half = row_tiles / 2, gate = piece / across * 4 + row_tile / 4 * 2 + i;
+                long long tile = min(gate, half - 1) + (row_tile % 4 >= 2) * half;
 #else
-            long long tile = min(piece / across * 8 + row_tile, row_tiles - 1);
+                long long tile = min(piece / across * 8 + row_tile, row_tiles - 1);
 #endif
-            long long token = (long long)warp * padded + piece % across * TOKENS;
-            Stretch mine = weight_stretch(w, lane % 4, tile * blocks);
-            int to = row_tile * WEIGHT_STAGE + mine.to, bytes = mine.bytes;
-            if (!mine.shared) bytes *= GROUP;
-            long long further = bytes;  // a stage; of what two share, every other
-            if (lane >= 8) {
-                int part = lane - 8, of_token = part == 0 ? 32 : part == 1 ? 4 : 8;
-                bytes = part < 2 + HAS_MINIMUM ? TOKENS * of_token : 0;
-                mine.from = part == 0 ? (const u8*)xq : part == 1 ? (const u8*)dx : (const u8*)sums;
-                mine.from += token * of_token, mine.shared = false;
-                further = (long long)GROUP * padded * of_token;
-                to = WEIGHTS + warp * TOKENS * of_token + (part > 0) * GROUP * BYTES_OF_X +
-                     (part > 1) * GROUP * SCALES_OF_X;
+#pragma unroll
+                for (int p = 0; p < 4; p++) of_w[i][p] = weight_stretch(w, p, tile * blocks);
             }
+            long long token = (long long)mine * padded + piece % across * TOKENS;
+            const u8* of_x[3] = {(const u8*)(xq + token * 32), (const u8*)(dx + token),
+                                 (const u8*)(sums + token)};
             for (int step = 0; step < steps; step++) {
-                u32 barrier = full + 8 * slot;
+                u32 barrier = full + 8 * slot, to = memory + slot * STAGE;
                 wait(empty + 8 * slot, parity ^ 1);
-                if (lane == 0)
+                if (lane == 0) {
                     expect(barrier, 2 * WEIGHT_STAGE + BYTES_OF_X + SCALES_OF_X + SUMS_OF_X);
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        const Stretch& s = of_w[i / 4][i % 4];
+                        int bytes = s.shared ? s.bytes : GROUP * s.bytes;
+                        u32 there = to + (mine * 2 + i / 4) * WEIGHT_STAGE + s.to;
+                        if (bytes) copy(there, s.from, bytes, barrier);
+                    }
+                    to += WEIGHTS + mine * BYTES_OF_X;
+                    copy(to, of_x[0], BYTES_OF_X, barrier);
+                    to += GROUP * BYTES_OF_X - mine * (BYTES_OF_X - SCALES_OF_X);
+                    copy(to, of_x[1], SCALES_OF_X, barrier);
+                    to += GROUP * SCALES_OF_X - mine * (SCALES_OF_X - SUMS_OF_X);
+                    if (HAS_MINIMUM) copy(to, of_x[2], SUMS_OF_X, barrier);
+                }
                 __syncwarp();
-                if (bytes) copy(memory + slot * STAGE + to, mine.from, bytes, barrier);
-                if (!mine.shared || step % 2) mine.from += further;
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    Stretch& s = of_w[i / 4][i % 4];
+                    if (!s.shared || step % 2) s.from += s.shared ? s.bytes : GROUP * s.bytes;
+                }
+                long long further = (long long)GROUP * padded;
+                of_x[0] += 32 * further, of_x[1] += 4 * further, of_x[2] += 8 * further;
                 if (++slot == STAGES) slot = 0, parity ^= 1;
             }
         }
