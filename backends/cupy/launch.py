@@ -47,6 +47,7 @@ RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # four warps that copy, eight that work
+Q8_STAGES = 4  # of linear_q8_hopper.cu
 BATCH_STAGE = 2 * (WIDE + MOST_FEW) * 64  # bytes, of linear_half_batch.cu
 
 
@@ -275,10 +276,11 @@ class Launcher:
         tile, once = TILE_BYTES[w.format]
         of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
         stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
-        kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format], **defines)
+        defines = {"FORMAT": FORMATS[w.format], "STAGES": Q8_STAGES, **defines}
+        kernel = self.kernels("linear_q8_hopper", **defines)
         grid = hopper_grid(x.tokens, WIDE, w.rows)
         args = (*results, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
-        self.run(kernel, grid, HOPPER_THREADS, *args, shared=4 * stage)
+        self.run(kernel, grid, HOPPER_THREADS, *args, shared=Q8_STAGES * stage)
 
     def gates(self, w: Tiles, kind: str, tokens: int) -> bool:
         """Can `linear_gated` multiply w, read as `kind`, with so many tokens?"""

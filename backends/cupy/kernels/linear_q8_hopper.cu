@@ -13,7 +13,6 @@
 // activation(gate) * up, made Q8_0 for the next product (gated.cuh).
 
 #define STRANDS 8
-#define STAGES 4
 #define ROW_TILES 4
 #define TOKEN_TILES 4
 #define ONE_TOKEN 0
@@ -154,6 +153,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                             add_products(acc[r][n], piece_of, scales, x.b[n], x.d[n], x.s[n]);
                     }
                 }
+                loads_have_come();
                 __syncwarp();
                 if (lane == 0) arrive(empty + 8 * slot);
                 if (++slot == STAGES) slot = 0, parity ^= 1;
