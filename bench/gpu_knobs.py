@@ -74,6 +74,18 @@ SWITCHES = (
         acts=("half",),
         values={"MOST_FEW_HALF": 64},
     ),
+    Switch(
+        name="gates by a kernel of their own",
+        measures=("prefill 2048",),
+        acts=("q8",),
+        values={"GATED": False},
+    ),
+    Switch(
+        name="arrivals that do not wait for loads, and a race",
+        measures=("prefill 2048",),
+        acts=("q8",),
+        lines=(("linear_q8_hopper", "                loads_have_come();", ""),),
+    ),
     Switch(name="warps walk alone", measures=("prefill 2048",), values={"WALK_TOGETHER": False}),
     Switch(name="as it is, again", measures=MEASURES),
 )

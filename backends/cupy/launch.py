@@ -38,6 +38,8 @@ MOST_FEW = 64
 MOST_FEW_HALF = 32
 """The same for float16 and bfloat16 on Hopper: more, to 64, go to linear_half_batch.cu.  With
 MOST_FEW here linear_half.cu keeps them."""
+GATED = True
+"""Prompts' gates are applied, and the result made Q8_0, where gate and up are multiplied."""
 HALF_ONE = True
 """Products of one token with float16 and bfloat16 by linear_half_one.cu, where its rings and the
 token fit; else by linear_half.cu."""
@@ -48,6 +50,7 @@ RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # four warps that copy, eight that work
+Q8_STAGES = 4  # of linear_q8_hopper.cu
 BATCH_STAGE = 2 * (WIDE + MOST_FEW) * 64  # bytes, of linear_half_batch.cu
 
 
@@ -248,15 +251,10 @@ class Launcher:
     def linear_q8(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
     ) -> None:
-        args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
         if for_hopper(x.kind, x.tokens, w.blocks):
-            tile, once = TILE_BYTES[w.format]
-            of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
-            stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
-            kernel = self.kernels("linear_q8_hopper", FORMAT=FORMATS[w.format])
-            grid = hopper_grid(x.tokens, WIDE, w.rows)
-            self.run(kernel, grid, HOPPER_THREADS, *args, shared=4 * stage)
+            self.linear_q8_hopper(x, w, (y, bias, residual), shape, {})
             return
+        args = (y, bias, residual, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
         if x.tokens > MOST_FEW:
             kernel = self.kernels("linear_q8_wide", FORMAT=FORMATS[w.format])
             self.run(kernel, (-(-x.tokens // 64), -(-w.rows // WIDE)), 256, *args)
@@ -276,6 +274,28 @@ class Launcher:
         )
         grid = (-(-w.rows // (16 * rows)), -(-x.tokens // (8 * tiles)))
         self.run(kernel, grid, 256, *args)
+
+    def linear_q8_hopper(
+        self, x: Prepared, w: Tiles, results: tuple[Any, ...], shape: Any, defines: dict[str, Any]
+    ) -> None:
+        tile, once = TILE_BYTES[w.format]
+        of_x = WIDE * (36 + 8 * (w.format in ("Q4_K", "Q5_K", "PARTS_MIN")))
+        stage = WIDE // 16 * (GROUP * tile + once) + GROUP * of_x
+        defines = {"FORMAT": FORMATS[w.format], "STAGES": Q8_STAGES, **defines}
+        kernel = self.kernels("linear_q8_hopper", **defines)
+        grid = hopper_grid(x.tokens, WIDE, w.rows)
+        args = (*results, *w.planes, x.packed, x.scales, x.sums, *shape, x.padded)
+        self.run(kernel, grid, HOPPER_THREADS, *args, shared=Q8_STAGES * stage)
+
+    def gates(self, w: Tiles, kind: str, tokens: int) -> bool:
+        """Can `linear_gated` multiply w, read as `kind`, with so many tokens?"""
+        quantised = kind in ("Q8_0", "Q8_K") and w.quantised
+        return GATED and quantised and for_hopper(kind, tokens, w.blocks)
+
+    def linear_gated(self, into: Prepared, x: Prepared, w: Tiles, activation: str) -> None:
+        """into = activation(x @ gate.T) * (x @ up.T) in Q8_0; w is [gate, up], for_hopper."""
+        results, shape = (into.packed, into.scales, into.sums), (w.rows, 0, w.blocks, x.tokens)
+        self.linear_q8_hopper(x, w, results, shape, {"ACTIVATION": ACTIVATIONS[activation]})
 
     def linear_half(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any

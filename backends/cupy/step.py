@@ -4,8 +4,8 @@ A layer is ten launches: norm and rounding, queries, keys and values, rotation a
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
 For one token of a quantised model it is six: its products norm and round what they read, attention
 to few keys rotates and stores, and to one split it is one launch.  A residual is added where the
-product ends.  Nothing is allocated and nobody waited for, so the step can be captured as a CUDA
-graph (`backends.cupy.graph`).
+product ends; so is a prompt's gate applied (kernels/gated.cuh).  Nothing is allocated and nobody
+waited for, so the step can be captured as a CUDA graph (`backends.cupy.graph`).
 
 Bits are those of `refimpl.model.forward` over `backends.cupy.ops`: a fused kernel rounds where the
 separate ones do.
@@ -203,8 +203,7 @@ class Step:
                 self.rotate_and_store(c.ropes[i], batch, cache, i)
                 attention(b.attended, b.q, *store, **c.attention(i))
             self.linear(b.x, b.attended, layer.output, residual=b.x)
-            self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
-            self.linear(b.x, b.gate_up, layer.down, activation=c.activation, residual=b.x)
+            self.feed_forward(layer)
         if model.head is None:
             return b.x
         x = b.x
@@ -215,6 +214,13 @@ class Step:
         if c.logit_soft_cap:
             return self.ops.soft_cap(b.logits, c.logit_soft_cap)
         return b.logits
+
+    def feed_forward(self, layer: FusedLayer) -> None:
+        b, gate = self.buffers, self.model.config.activation
+        done = self.gated(layer)
+        if done is None:
+            self.linear(b.gate_up, b.x, layer.gate_up, norm=layer.ffn_norm)
+        self.linear(b.x, b.gate_up, layer.down, activation=gate, residual=b.x, done=done)
 
     def enter(self, x: Any) -> None:
         """Put the stream of a part of a model in place; a place that nobody uses holds 0."""
@@ -231,9 +237,10 @@ class Step:
         norm: Any = None,
         activation: str | None = None,
         residual: Any = None,
+        done: dict[str, Prepared] | None = None,
     ) -> None:
-        """y = f(x) @ w.T + residual, f being a norm, a gate or nothing."""
-        done: dict[str, Prepared] = {}
+        """y = f(x) @ w.T + residual, f being a norm, a gate or nothing; `done`: f(x), by kind."""
+        done = {} if done is None else done
         start = 0
         for part, bias in zip(linear.parts, linear.biases, strict=True):
             kind = self.ops.kind(part)
@@ -246,6 +253,20 @@ class Step:
             if kind not in done:
                 done[kind] = self.prepare(x, part.columns, kind, norm, activation)
             self.launcher.linear(out, done[kind], part, bias, residual)
+
+    def gated(self, layer: FusedLayer) -> dict[str, Prepared] | None:
+        """What a layer's down product reads, by kind, if one product of gate and up can make it."""
+        c, b, (w, *others) = self.model.config, self.buffers, layer.gate_up.parts
+        kind, kinds = self.ops.kind(w), {self.ops.kind(part) for part in layer.down.parts}
+        same_room = (kind, c.dim) == ("Q8_0", c.ffn_dim)  # read by some while others write
+        if others or layer.gate_up.biases[0] is not None or kinds != {"Q8_0"} or same_room:
+            return None
+        if not self.launcher.gates(w, kind, b.tokens):
+            return None
+        x = self.prepare(b.x, c.dim, kind, layer.ffn_norm, None)
+        into = b.room("Q8_0", b.tokens, c.ffn_dim)
+        self.launcher.linear_gated(into, x, w, c.activation)
+        return {"Q8_0": into}
 
     def prepare(
         self, x: Any, columns: int, kind: str, norm: Any, activation: str | None

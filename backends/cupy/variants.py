@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, SPLIT
+from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, Q8_STAGES, SPLIT
 from backends.cupy.row import ROOM, ROOM_OF_TWO, ROOM_SMALL, STAGES_OF_TWO, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
@@ -44,7 +44,8 @@ def variants() -> Iterator[Variant]:
 def linear_variants() -> Iterator[Variant]:
     for code in QUANTISED.values():
         yield "linear_q8_wide", {"FORMAT": code}
-        yield "linear_q8_hopper", {"FORMAT": code}
+        for gate in ({}, {"ACTIVATION": ACTIVATIONS["silu"]}):
+            yield "linear_q8_hopper", {"FORMAT": code, "STAGES": Q8_STAGES, **gate}
         for _, rows, tokens, ahead in FEW_Q8:
             tiles = {"ROW_TILES": rows, "TOKEN_TILES": tokens, "AHEAD": ahead}
             yield "linear_q8", {"FORMAT": code, **tiles}
@@ -61,6 +62,9 @@ def linear_variants() -> Iterator[Variant]:
     for code in FORMATS.values():
         for tokens in (1, 8):
             yield "linear_exact", {"FORMAT": code, "TOKENS": tokens, "STAGES": 2}
+    for activation in ("gelu", "gelu_tanh"):
+        gate = {"ACTIVATION": ACTIVATIONS[activation]}
+        yield "linear_q8_hopper", {"FORMAT": FORMATS["Q8_0"], "STAGES": Q8_STAGES, **gate}
     for half in HALVES.values():
         yield "linear_half_hopper", {"HALF_TYPE": half}
         for cluster in (1, 8):

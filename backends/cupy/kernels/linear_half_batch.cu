@@ -31,6 +31,8 @@
 #define STAGES 4
 #define SHARE (COLS / 2 / STRANDS)  // numbers of a thread that each block of a cluster adds up
 
+#include "stages_half.cuh"
+
 // Of a cluster, each block has a strand of all tokens; it gets all strands of eight tokens.
 __device__ __forceinline__ void exchange(float (&total)[1][1][SHARE], const float acc[COLS / 2],
                                          float* shared, int mine) {
@@ -103,38 +105,14 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
     wait_for_previous();  // for y and residual
     let_next_begin();
     float total[1][COLS / 8][4], acc[COLS / 2];
-    int step = 0, slot = 0, parity = 0;
+    nothing_yet(total);
+    Stages ready = {stages, memory, full, empty, 0, 0};
+    int step = 0;
 #pragma unroll 1
     for (int strand = 0; strand < STRANDS / CLUSTER; strand++) {
-#pragma unroll
-        for (int i = 0; i < COLS / 2; i++) acc[i] = 0;
         int end = min((strand + 1) * run / BLOCKS, steps);
-#pragma unroll 1
-        for (; step < end; step++) {
-            wait(full + 8 * slot, parity);
-            const uint4* a = (const uint4*)(stages + slot * STAGE_BYTES) + warp * BLOCKS * 64;
-            u32 b = memory + slot * STAGE_BYTES + WEIGHT_BYTES;
-            uint4 weights[BLOCKS][2];
-#pragma unroll
-            for (int i = 0; i < BLOCKS; i++)
-#pragma unroll
-                for (int m = 0; m < 2; m++) weights[i][m] = a[(i * 2 + m) * WARP + lane];
-            wgmma_begin();
-#pragma unroll
-            for (int i = 0; i < BLOCKS; i++)
-#pragma unroll
-                for (int m = 0; m < 2; m++)
-                    wgmma(acc, weights[i][m], matrices_at(b + i * TOKEN_BYTES + m * 2 * LEAD));
-            wgmma_go();
-            wgmma_wait();
-            if (lane == 0) arrive(empty + 8 * slot);
-            if (++slot == STAGES) slot = 0, parity ^= 1;
-        }
-#pragma unroll
-        for (int i = 0; i < COLS / 2; i++) {
-            float& sum = total[0][i / 4][i % 4];
-            sum = strand == 0 ? acc[i] : sum + acc[i];
-        }
+        multiply_strand(acc, ready, step, end, warp, lane);
+        add_strand(total, acc);
     }
     int row = (first_tile + warp) * 16 + lane / 4, token = mine * 8 + lane % 4 * 2;
 #if CLUSTER == 1

@@ -24,6 +24,8 @@
 #define STAGE_BYTES (WEIGHT_BYTES + BLOCKS * TOKEN_BYTES)
 #define STAGES 5
 
+#include "stages_half.cuh"
+
 extern "C" __global__ void __launch_bounds__(384, 1)
     linear_half_hopper(float* y, const float* __restrict__ bias, const float* residual,
                        const u8* __restrict__ w, const u8* __restrict__ x, int rows, int stride,
@@ -64,42 +66,18 @@ extern "C" __global__ void __launch_bounds__(384, 1)
         return;
     }
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    int mine = warp - 4, slot = 0, parity = 0;  // row tile; stage
+    int mine = warp - 4;  // row tile
+    Stages ready = {stages, memory, full, empty, 0, 0};
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < pieces; piece += gridDim.x) {
         float total[1][COLS / 8][4], acc[COLS / 2];
+        nothing_yet(total);
         int step = 0;
 #pragma unroll 1
         for (int strand = 0; strand < STRANDS; strand++) {
-#pragma unroll
-            for (int i = 0; i < COLS / 2; i++) acc[i] = 0;
             int last = min((strand + 1) * run, blocks) / BLOCKS;
-#pragma unroll 1
-            for (; step < last; step++) {
-                wait(full + 8 * slot, parity);
-                const uint4* a = (const uint4*)(stages + slot * STAGE_BYTES) + mine * BLOCKS * 64;
-                u32 b = memory + slot * STAGE_BYTES + WEIGHT_BYTES;
-                uint4 weights[BLOCKS][2];
-#pragma unroll
-                for (int i = 0; i < BLOCKS; i++)
-#pragma unroll
-                    for (int m = 0; m < 2; m++) weights[i][m] = a[(i * 2 + m) * WARP + lane];
-                wgmma_begin();
-#pragma unroll
-                for (int i = 0; i < BLOCKS; i++)
-#pragma unroll
-                    for (int m = 0; m < 2; m++)
-                        wgmma(acc, weights[i][m], matrices_at(b + i * TOKEN_BYTES + m * 2 * LEAD));
-                wgmma_go();
-                wgmma_wait();
-                if (lane == 0) arrive(empty + 8 * slot);
-                if (++slot == STAGES) slot = 0, parity ^= 1;
-            }
-#pragma unroll
-            for (int i = 0; i < COLS / 2; i++) {
-                float& sum = total[0][i / 4][i % 4];
-                sum = strand == 0 ? acc[i] : sum + acc[i];
-            }
+            multiply_strand(acc, ready, step, last, mine, lane);
+            add_strand(total, acc);
         }
         int row = (piece / across * 8 + mine) * 16 + lane / 4;
         int token = piece % across * COLS + lane % 4 * 2;

@@ -21,6 +21,13 @@ __device__ __forceinline__ void arrive(u32 barrier) {
     asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// Before an arrival that lets the copy engine write over what this thread has read: the engine is
+// no part of the order of loads and arrivals, and a load that waits behind other warps' stores may
+// come last of all.
+__device__ __forceinline__ void loads_have_come() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 __device__ __forceinline__ void expect(u32 barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes));
 }
