@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.numba import grammar_storage, grammar_vocabulary
+from backends.numba import grammar_storage
 from backends.numba.grammar import CompiledTries, NumbaMasks
 from backends.numba.grammar_constraint import CompiledConstraint
 from backends.numba.grammar_constraint import compile_json_schema as fast_schema
-from backends.numba.grammar_layout import DEPTHS, INSIDE_ROOM, MASK_ROOM, N_INSIDE, N_MASKS
-from backends.numba.grammar_vocabulary import BLOCK
+from backends.numba.grammar_layout import DEPTHS, MASK_ROOM, N_KEPT, N_MASKS, ROOM
 from refimpl.errors import InputError
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.machine import State
@@ -107,7 +106,7 @@ def test_a_store_of_masks_that_is_full_begins_anew():
     fast = fast_schema(True, VOCABULARY, TRIES)
     first = fast.mask(fast.start)
     kept = first.copy()
-    for slots in (BLOCK, grammar_storage.MAX_MASKS):
+    for slots in (grammar_storage.READY_MASKS, grammar_storage.MAX_MASKS):
         fast.facts[N_MASKS] = fast.facts[MASK_ROOM] = slots
         fast.facts[DEPTHS] = 0
         fast.lately.clear()
@@ -116,11 +115,11 @@ def test_a_store_of_masks_that_is_full_begins_anew():
 
 
 @pytest.mark.parametrize("most", [0, 4096])
-def test_what_constraints_share_may_grow_or_begin_anew_under_them(
-    most: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(grammar_vocabulary, "MAX_INSIDE", most)
+def test_what_constraints_share_may_grow_or_begin_anew_under_them(most: int):
     tries = CompiledTries(VOCABULARY)
+    stores = tries.shared.inside, tries.shared.masks
+    for store in stores:
+        store.most = most
     schemas = ({"type": "string", "pattern": "^[a-d]+$"}, {"type": "string", "maxLength": 6})
     slow = [compile_json_schema(s, VOCABULARY) for s in schemas]
     fast = [fast_schema(s, VOCABULARY, tries) for s in schemas]
@@ -129,8 +128,8 @@ def test_what_constraints_share_may_grow_or_begin_anew_under_them(
         for k, (c, f) in enumerate(zip(slow, fast, strict=True)):
             state, quick = states[k]
             states[k] = c.advance(state, 1 + byte), f.advance(quick, 1 + byte)
-            facts = tries.shared.inside.facts
-            facts[INSIDE_ROOM] = facts[N_INSIDE]  # no room is left for the next one
+            for store in stores:
+                store.facts[ROOM] = store.facts[N_KEPT]  # no room is left for the next one
             assert np.array_equal(c.mask(states[k][0]), f.mask(states[k][1]))
 
 
