@@ -21,6 +21,9 @@ SET_WORDS = 4  # an object has up to 64 names for each
 MAX_NAMES = 64 * SET_WORDS
 MAX_RESULTS = 31  # members of a family
 NEW_NODES = 4  # a byte makes at most so many
+MAX_DEPTHS = 16  # masks that depend on frames deeper than this are not kept
+FEW_SHAPES = 8
+SHAPE_COLUMNS = 1 + FEW_SHAPES + MAX_DEPTHS  # of a kind of states: how many, and which
 
 # What Python must fill in before a call can be repeated.
 (NEED_ROW, NEED_RESUME, NEED_NUMBER, NEED_FAMILY, NEED_TEXT, NEED_MEMBER, NEED_NEXT,
@@ -38,16 +41,17 @@ MAX_NEEDS = 256
  # ... the vocabulary ...
  WHOLE, BODY, QUOTED, ESCAPED, REST, PLAIN, WITHIN, TWINS, STOPS, BYTES, STARTS,
  # ... masks of states, and what all constraints of a vocabulary share.
- ENTRIES, MASK_TABLE, ROWS, ROW_ENTRIES, ROW_TABLE, ROW_FACTS,
+ ENTRIES, MASK_TABLE, SHAPES, ROWS, ROW_ENTRIES, ROW_TABLE, ROW_FACTS,
  INSIDE_ROWS, INSIDE_ENTRIES, INSIDE_TABLE, INSIDE_FACTS,
- FOUND, PATH, NEEDS, FACTS) = range(67)  # fmt: skip
-PLACES = 67
+ FOUND, PATH, NEEDS, FACTS) = range(68)  # fmt: skip
+PLACES = 68
 
 # Places in FACTS.
 (WHITE_SPACE, LONGEST, RESULTS, N_RESULT_IDS, N_WORDS, N_TWINS, N_STOPS,
- SCRATCH, N_NODES, NODE_BUCKETS, N_MASKS, MASK_ROOM, MASK_BUCKETS, DEPTHS,
- N_PAIRS, PAIR_ROOM, PAIR_BUCKETS, SERIAL, N_NEEDS, LOWEST, RECORDING) = range(21)  # fmt: skip
-FACTS_SIZE = 21
+ SCRATCH, N_NODES, NODE_BUCKETS, N_MASKS, MASK_ROOM, MASK_BUCKETS,
+ N_PAIRS, PAIR_ROOM, PAIR_BUCKETS, SERIAL, N_NEEDS, BASE, LOWEST, READ, RECORDING,
+ CLOSED_BY) = range(23)  # fmt: skip
+FACTS_SIZE = CLOSED_BY + 3
 N_KEPT, ROOM, BUCKETS, BEFORE = range(4)  # places in ROW_FACTS and INSIDE_FACTS
 
 # Columns.
@@ -69,7 +73,7 @@ H_RESULT, THREAD_COLUMNS = SET_WORDS, SET_WORDS + 1
 M_FAMILY, M_FIRST, MEMBER_COLUMNS = range(3)
 X_BITS, X_GROUP, X_NEXT, NEXT_COLUMNS = range(4)
 V_FIRST, V_COUNT, V_TOKEN, V_BYTE, NODE_COLUMNS = range(5)  # a trie of tokens
-E_Q, E_C, E_SP, E_N, E_ROW, ENTRY_COLUMNS = range(6)
+E_Q, E_C, E_SP, E_SHAPE, E_ROW, ENTRY_COLUMNS = range(6)
 R_BASE, R_TOKENS, R_HASH, ROW_COLUMNS = range(4)
 P_Q, P_C, P_SP, P_TOP, P_AT, P_END, P_FIRST = range(7)
 PATH_COLUMNS = P_FIRST + 4

@@ -1,8 +1,5 @@
 """A mask in one compiled call: look it up, or walk the vocabulary's tries and remember it.
 
-A mask looks at the state and at the frames that some token's bytes read, and at nothing else.  So
-it is kept under the state and the contents of those frames, as in `refimpl.grammar.masks`.
-
 Inside a string a token without a quote stays inside, whatever the document around it: that part of
 the mask depends on the string's state alone.  It is kept once for all constraints of a vocabulary,
 and only the few tokens that hold a quote are walked each time.
@@ -11,15 +8,15 @@ and only the few tokens that hold a quote are walked each time.
 from backends.numba import grammar_layout as g
 from backends.numba.compile import jit_masks, jit_masks_cached, jit_masks_pasted
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
-from backends.numba.grammar_frames import look
+from backends.numba.grammar_frames import look, note_bits
+from backends.numba.grammar_known import alike, find, put, shape_of
 from backends.numba.grammar_rows import row_of, set_found
-from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
+from backends.numba.grammar_stacks import advance, mix
 from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
 from backends.numba.grammar_walk import walk
 
 STAY = -1
-MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 
 
 @jit_masks_cached
@@ -31,79 +28,6 @@ def accepts(h: int, q: int, sp: int) -> bool:
     if kind == g.FOREIGN and sp == 0:
         return uint8s(h, g.FINAL)[id] == 1
     return kind == g.END
-
-
-# --- masks that were made
-
-
-@jit_masks
-def _alike(h: int, q: int, c: int) -> tuple[int, int]:
-    """A name for the state, the same for string lengths that no token can tell apart."""
-    if q >> 48 != g.STRING:
-        return q, c
-    strings, i = int32s(h, g.STRINGS), g.STRING_COLUMNS * (q & 0xFFFFFFFF)
-    count, reach = c >> 32, int64s(h, g.FACTS)[g.LONGEST]
-    lo = min(max(strings[i + g.S_LO] - count, 0), reach + 1)
-    hi = strings[i + g.S_HI] - count if strings[i + g.S_HI] >= 0 else reach + 1
-    counts = (lo << 16 | min(hi, reach + 1)) << 32
-    return q >> 32 << 32 | strings[i + g.S_RESULT], counts | (c & 0xFFFFFFFF)
-
-
-@jit_masks
-def _find(h: int, q: int, c: int, sp: int) -> int:
-    """The number of the row of a known mask, or DEAD."""
-    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
-    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
-    mask, x, at = facts[g.MASK_BUCKETS] - 1, mix(q, c), sp
-    depths = facts[g.DEPTHS]
-    for n in range(1, MAX_DEPTHS + 1):
-        if not depths >> n:
-            return g.DEAD
-        x = mix_frame(h, x, at)
-        if depths >> n & 1:
-            bucket = mix(x, n) & mask
-            while table[bucket] >= 0:
-                e = g.ENTRY_COLUMNS * table[bucket]
-                if entries[e + g.E_Q] == q and entries[e + g.E_C] == c and entries[e + g.E_N] == n:
-                    a, b, i = sp, entries[e + g.E_SP], 0
-                    while i < n and same_frame(h, a, b):
-                        a, b, i = parent[a], parent[b], i + 1
-                    if i == n:
-                        return int(entries[e + g.E_ROW])
-                bucket = (bucket + 1) & mask
-        if at == 0:
-            return g.DEAD
-        at = parent[at]
-    return g.DEAD
-
-
-@jit_masks
-def _remember(h: int, q: int, c: int, sp: int, n: int, row: int, entry: int) -> None:
-    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
-    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
-    x, at = mix(q, c), sp
-    for _ in range(n):
-        x = mix_frame(h, x, at)
-        at = parent[at]
-    mask = facts[g.MASK_BUCKETS] - 1
-    bucket = mix(x, n) & mask
-    while table[bucket] >= 0:
-        bucket = (bucket + 1) & mask
-    table[bucket] = entry
-    e = g.ENTRY_COLUMNS * entry
-    entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP], entries[e + g.E_N] = q, c, sp, n
-    entries[e + g.E_ROW] = row
-    facts[g.DEPTHS] |= 1 << n
-
-
-@jit_masks_cached
-def hash_masks(h: int) -> None:
-    """Fills the table of masks anew, after it was replaced by a larger one."""
-    entries = int64s(h, g.ENTRIES)
-    for entry in range(int64s(h, g.FACTS)[g.N_MASKS]):
-        e = g.ENTRY_COLUMNS * entry
-        q, c, sp = entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP]
-        _remember(h, q, c, sp, entries[e + g.E_N], entries[e + g.E_ROW], entry)
 
 
 # --- the part of a string's mask that stays inside
@@ -151,6 +75,7 @@ def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
     """The same for a key with patterns, as long as no name it can become was used before."""
     tag, states, i = look(h, sp), int32s(h, g.KEY_STATES), g.KEY_COLUMNS * (q & 0xFFFFFFFF)
     bits = int64s(h, g.BITS)
+    note_bits(h, sp)
     for name in range(states[i + g.K_LO], states[i + g.K_HI]):
         if bits[g.SET_WORDS * sp + (name >> 6)] >> (name & 63) & 1:
             return g.DEAD, 0
@@ -236,24 +161,28 @@ def _make(h: int, q: int, c: int, sp: int) -> int:
 @jit_masks_pasted
 def _mask(h: int, q: int, c: int, sp: int) -> int:
     """The number of the state's mask; or MISSING, RECORDED, FULL, and then it must be repeated."""
-    facts = int64s(h, g.FACTS)
+    facts, entries = int64s(h, g.FACTS), int64s(h, g.ENTRIES)
     if q >> 48 == g.FOREIGN:
         q = g.FOREIGN << 48 | int64s(h, g.ALIKE)[q & 0xFFFFFFFF]
-    name, counts = _alike(h, q, c)
-    row = _find(h, name, counts, sp)
+    name, counts = alike(h, q, c, sp)
+    row = find(h, name, counts, sp)
     if row >= 0:
         return row
     entry = facts[g.N_MASKS]
     if entry == facts[g.MASK_ROOM]:
         return g.FULL
     base = int32s(h, g.DEPTH)[sp]
-    facts[g.N_NEEDS], facts[g.RECORDING], facts[g.LOWEST] = 0, 0, base
+    facts[g.N_NEEDS], facts[g.RECORDING] = 0, 0
+    facts[g.BASE], facts[g.LOWEST], facts[g.READ] = base, base, 0
     pairs = facts[g.N_PAIRS]
     row = _make(h, q, c, sp)
     drop_pairs(h, pairs)
     n = base - facts[g.LOWEST] + 1
-    if row >= 0 and n <= MAX_DEPTHS:
-        _remember(h, name, counts, sp, n, row, entry)
+    if row >= 0 and n <= g.MAX_DEPTHS:
+        e = g.ENTRY_COLUMNS * entry
+        entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP] = name, counts, sp
+        entries[e + g.E_SHAPE], entries[e + g.E_ROW] = shape_of(h, name >> 48, n), row
+        put(h, entry)
         facts[g.N_MASKS] = entry + 1
     return row
 

@@ -10,8 +10,9 @@ from typing import Any
 from numba import types
 
 from backends.numba.compile import MASKS, announce, directory
+from backends.numba.grammar_known import hash_masks
 from backends.numba.grammar_machine import walk_machine
-from backends.numba.grammar_masks import accepts, advance_and_mask, hash_inside, hash_masks
+from backends.numba.grammar_masks import accepts, advance_and_mask, hash_inside
 from backends.numba.grammar_rows import hash_rows
 from backends.numba.grammar_stacks import advance, hash_nodes
 from backends.numba.grammar_unique import hash_pairs

@@ -10,7 +10,8 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_masks import hash_inside, hash_masks
+from backends.numba.grammar_known import hash_masks
+from backends.numba.grammar_masks import hash_inside
 from backends.numba.grammar_rows import hash_rows
 from backends.numba.grammar_stacks import hash_nodes
 from backends.numba.grammar_unique import hash_pairs
@@ -100,7 +101,8 @@ class Storage:
         """No state's mask is known; rows that somebody still holds stay as they are."""
         self.rows = self.shared.masks.rows
         self.lately: dict[State, Mask] = {}  # masks of states: many come again, token after token
-        self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = self.facts[g.DEPTHS] = 0
+        self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = 0
+        self.header[g.SHAPES] = np.zeros((g.ARRAY_AFTER + 1, g.SHAPE_COLUMNS), np.int64)
         self.more_masks()
 
     def more_room(self) -> None:

@@ -14,10 +14,11 @@ from jaxtyping import Int32, UInt32
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_arrays import Header, address_of
+from backends.numba.grammar_arrays import Header, address_of, signed
 from backends.numba.grammar_numbers import NumberTables
 from backends.numba.grammar_ready import compile_masks
 from backends.numba.grammar_texts import TextTables
+from refimpl.grammar.literal import Char, Part, Position, read
 from refimpl.grammar.masks import Vocabulary, is_plain, pack
 from refimpl.grammar.regex import Regexes
 from refimpl.grammar.trie import Trie
@@ -149,6 +150,7 @@ class CompiledTries:
         self.facts[g.LONGEST], self.facts[g.N_WORDS] = vocabulary.trie.longest, self.words
         self.facts[g.N_TWINS] = len(vocabulary.trie.twins)
         self.facts[g.N_STOPS] = len(vocabulary.stops)
+        self.facts[g.CLOSED_BY :] = first_before_quotes(tokens)
 
     def put(self, places: dict[int, ndarray]) -> None:
         for place, array in places.items():
@@ -174,6 +176,33 @@ def plain_within(tokens: Sequence[bytes], most: int) -> UInt32[ndarray, "lengths
     counts = [sum(not 0x80 <= x < 0xC0 for x in b) if b and is_plain(b) else -1 for b in tokens]
     count = np.array(counts)
     return np.stack([pack((count >= 0) & (count <= n)) for n in range(most + 1)])
+
+
+def first_before_quotes(tokens: Sequence[bytes]) -> list[int]:
+    """The first character of those that tokens put before the quote which ends their string.
+
+    128 bits for ASCII, and one more if there are others.
+    """
+    points = {_first_before_quote(b) for b in tokens if b'"' in b}
+    low = sum(1 << p for p in points if 0 <= p < 128)
+    return [*signed([low & (1 << 64) - 1, low >> 64]), int(any(p >= 128 for p in points))]
+
+
+def _first_before_quote(token: bytes) -> int:
+    """-1 if the token begins with the quote, or has none that ends a string."""
+    position: Position = ()
+    first = -1
+    for byte in token:
+        if byte == 0x22 and not position:
+            return first
+        match read(position, byte):
+            case Char(point):
+                position, first = (), point if first < 0 else first
+            case Part(position, _):
+                pass
+            case _:
+                break
+    return -1
 
 
 def _part(tokens: Sequence[bytes], keep: Callable[[bytes], bool]) -> Int32[ndarray, "nodes 4"]:
