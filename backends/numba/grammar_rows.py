@@ -1,10 +1,13 @@
 """The bits of masks, each kept once for all constraints of a vocabulary, in compiled code.
 
-Of four masks that must be made, three equal one that was made before: other keys were seen, or
-another schema read, but the same tokens may come.  A mask is a base (the part inside a string, or
-nothing), so many tokens that are not in the base, and the stop tokens or not.  Where base, number
-and stops are the same and each of the tokens stands in a row, the row is the mask: it has no room
-for any other.  So it is found without being written, and new memory is touched for new masks only.
+Of ten masks that must be made, nine equal one that was made before: other keys were seen, or
+another schema was read, but the same tokens may come.  A mask is a base (the part inside a string,
+or nothing), so many tokens that are not in the base, and the stop tokens or not.  If all of these
+agree with what a row was made of, and each of the tokens stands in it, the row is the mask, for it
+has no room for another token.  So it is found without being written, and only new masks touch new
+memory.
+
+Glossary: found, the list of tokens that the last walk could read (`grammar_walk`).
 """
 
 from typing import Any

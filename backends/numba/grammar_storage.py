@@ -55,10 +55,9 @@ class Storage:
 
     def share(self) -> None:
         """Takes the shared arrays as they are now."""
-        inside, masks = self.shared.inside.rows, self.shared.masks.rows
-        if masks is not self.rows:  # they began anew, and the numbers mean others
+        if self.rows is not self.shared.masks.rows:  # they began anew: numbers mean other rows
             self.forget_masks()
-        self.inside_rows = inside  # kept, since only its addresses are taken
+        self.inside_rows = self.shared.inside.rows  # kept, since only its addresses are taken
         for place, array in self.shared.places().items():
             self.header[place] = array
 
