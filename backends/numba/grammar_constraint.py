@@ -54,13 +54,13 @@ class CompiledConstraint(Storage):
 
     def find(self, state: State) -> Mask:
         """The same for a state that did not come lately."""
-        *_, slot = w.advance_and_mask(self.address, *state, w.STAY)
-        while slot < 0:
-            self.help(slot)
-            *_, slot = w.advance_and_mask(self.address, *state, w.STAY)
+        row = w.advance_and_mask(self.address, *state, w.STAY)[3]
+        while row < 0:
+            self.help(row)
+            row = w.advance_and_mask(self.address, *state, w.STAY)[3]
         if len(self.lately) == MAX_STATES:
             self.lately.clear()
-        mask: Mask = self.rows[slot]
+        mask: Mask = self.rows.views[row]
         self.lately[state] = mask
         return mask
 
@@ -85,9 +85,9 @@ class CompiledConstraint(Storage):
     def advance_and_mask(self, state: State, token: int) -> tuple[State, Mask]:
         """Both, in one compiled call where nothing is missing."""
         if self.facts[g.N_NODES] + self.spare <= self.facts[g.SCRATCH]:
-            *after, slot = w.advance_and_mask(self.address, *state, token)
-            if slot >= 0 and self.vocabulary.tokens[token]:
-                return (after[0], after[1], after[2]), self.rows[slot]
+            *after, row = w.advance_and_mask(self.address, *state, token)
+            if row >= 0 and self.vocabulary.tokens[token]:
+                return (after[0], after[1], after[2]), self.rows.views[row]
         new = self.advance(state, token)
         return new, self.mask(new)
 

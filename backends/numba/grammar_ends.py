@@ -3,7 +3,7 @@
 from backends.numba import grammar_layout as g
 from backends.numba.compile import jit_masks
 from backends.numba.grammar_arrays import int32s, int64s
-from backends.numba.grammar_frames import changed, look, need, state
+from backends.numba.grammar_frames import changed, look, need, note_bits, state
 
 
 @jit_masks
@@ -77,6 +77,7 @@ def done(h: int, sp: int, top: int, result: int) -> tuple[int, int, int]:
             return g.DEAD, sp, top
         q, sp = resume(h, sp, id, number)
         return q, sp, top
+    note_bits(h, sp)
     index = int64s(h, g.BITS)[g.SET_WORDS * sp] + 1
     if kind == g.ARRAY and index <= int32s(h, g.ARRAYS)[g.ARRAY_COLUMNS * id + g.A_CAP]:
         changed(h, sp, top, tag)

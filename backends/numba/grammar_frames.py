@@ -62,8 +62,18 @@ def set_bit(h: int, node: int, bit: int) -> None:
 
 
 @jit_masks
+def note_bits(h: int, sp: int) -> None:
+    """Notes that the walk depends on what a frame holds, or the one that this is a copy of."""
+    facts = int64s(h, g.FACTS)
+    above = facts[g.BASE] - int32s(h, g.DEPTH)[sp]
+    if above >= 0:
+        facts[g.READ] |= 1 << min(above, g.MAX_DEPTHS)
+
+
+@jit_masks
 def any_left(h: int, sp: int, lo: int, hi: int) -> bool:
     """Whether one of the names lo..hi-1 may still be used."""
+    note_bits(h, sp)
     bits = int64s(h, g.BITS)
     for i in range(lo, hi):  # noqa: SIM110
         if not (bits[g.SET_WORDS * sp + (i >> 6)] >> (i & 63)) & 1:

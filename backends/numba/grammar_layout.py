@@ -21,6 +21,9 @@ SET_WORDS = 4  # an object has up to 64 names for each
 MAX_NAMES = 64 * SET_WORDS
 MAX_RESULTS = 31  # members of a family
 NEW_NODES = 4  # a byte makes at most so many
+MAX_DEPTHS = 16  # masks that depend on frames deeper than this are not kept
+FEW_SHAPES = 8
+SHAPE_COLUMNS = 1 + FEW_SHAPES + MAX_DEPTHS  # of a kind of states: how many, and which
 
 # What Python must fill in before a call can be repeated.
 (NEED_ROW, NEED_RESUME, NEED_NUMBER, NEED_FAMILY, NEED_TEXT, NEED_MEMBER, NEED_NEXT,
@@ -37,17 +40,19 @@ MAX_NEEDS = 256
  PARENT, DEPTH, TAG, BITS, NODE_TABLE, PAIRS, PAIR_TABLE,
  # ... the vocabulary ...
  WHOLE, BODY, QUOTED, ESCAPED, REST, PLAIN, WITHIN, TWINS, STOPS, BYTES, STARTS,
- # ... masks, and what all constraints of a vocabulary share.
- ROWS, ENTRIES, MASK_TABLE, INSIDE_ROWS, INSIDE_ENTRIES, INSIDE_TABLE, INSIDE_FACTS,
- PATH, NEEDS, FACTS) = range(63)  # fmt: skip
-PLACES = 63
+ # ... masks of states, and what all constraints of a vocabulary share.
+ ENTRIES, MASK_TABLE, SHAPES, ROWS, ROW_ENTRIES, ROW_TABLE, ROW_FACTS,
+ INSIDE_ROWS, INSIDE_ENTRIES, INSIDE_TABLE, INSIDE_FACTS,
+ FOUND, PATH, NEEDS, FACTS) = range(68)  # fmt: skip
+PLACES = 68
 
 # Places in FACTS.
 (WHITE_SPACE, LONGEST, RESULTS, N_RESULT_IDS, N_WORDS, N_TWINS, N_STOPS,
- SCRATCH, N_NODES, NODE_BUCKETS, N_MASKS, MASK_ROOM, MASK_BUCKETS, DEPTHS,
- N_PAIRS, PAIR_ROOM, PAIR_BUCKETS, SERIAL, N_NEEDS, LOWEST, RECORDING) = range(21)  # fmt: skip
-FACTS_SIZE = 21
-N_INSIDE, INSIDE_ROOM, INSIDE_BUCKETS = range(3)  # places in INSIDE_FACTS
+ SCRATCH, N_NODES, NODE_BUCKETS, N_MASKS, MASK_ROOM, MASK_BUCKETS,
+ N_PAIRS, PAIR_ROOM, PAIR_BUCKETS, SERIAL, N_NEEDS, BASE, LOWEST, READ, RECORDING,
+ CLOSED_BY) = range(23)  # fmt: skip
+FACTS_SIZE = CLOSED_BY + 3
+N_KEPT, ROOM, BUCKETS, BEFORE = range(4)  # places in ROW_FACTS and INSIDE_FACTS
 
 # Columns.
 (F_READY, F_NULL, F_TRUE, F_FALSE, F_NUMBER, F_STRING, F_STRING_ID, F_STRING_RESULT,
@@ -68,7 +73,8 @@ H_RESULT, THREAD_COLUMNS = SET_WORDS, SET_WORDS + 1
 M_FAMILY, M_FIRST, MEMBER_COLUMNS = range(3)
 X_BITS, X_GROUP, X_NEXT, NEXT_COLUMNS = range(4)
 V_FIRST, V_COUNT, V_TOKEN, V_BYTE, NODE_COLUMNS = range(5)  # a trie of tokens
-E_Q, E_C, E_SP, E_N, ENTRY_COLUMNS = range(5)
+E_Q, E_C, E_SP, E_SHAPE, E_ROW, ENTRY_COLUMNS = range(6)
+R_BASE, R_TOKENS, R_HASH, ROW_COLUMNS = range(4)
 P_Q, P_C, P_SP, P_TOP, P_AT, P_END, P_FIRST = range(7)
 PATH_COLUMNS = P_FIRST + 4
 

@@ -1,26 +1,22 @@
 """A mask in one compiled call: look it up, or walk the vocabulary's tries and remember it.
 
-A mask looks at the state and at the frames that some token's bytes read, and at nothing else.  So
-it is kept under the state and the contents of those frames, as in `refimpl.grammar.masks`.
-
 Inside a string a token without a quote stays inside, whatever the document around it: that part of
 the mask depends on the string's state alone.  It is kept once for all constraints of a vocabulary,
 and only the few tokens that hold a quote are walked each time.
 """
 
-from typing import Any
-
 from backends.numba import grammar_layout as g
 from backends.numba.compile import jit_masks, jit_masks_cached, jit_masks_pasted
 from backends.numba.grammar_arrays import int32s, int64s, uint8s, uint32s, uint32s_at
-from backends.numba.grammar_frames import look
-from backends.numba.grammar_stacks import advance, mix, mix_frame, same_frame
+from backends.numba.grammar_frames import look, note_bits
+from backends.numba.grammar_known import alike, find, put, shape_of
+from backends.numba.grammar_rows import row_of, set_found
+from backends.numba.grammar_stacks import advance, mix
 from backends.numba.grammar_strings import unnamed
 from backends.numba.grammar_unique import drop_pairs
 from backends.numba.grammar_walk import walk
 
 STAY = -1
-MAX_DEPTHS = 16  # frames deeper than this are looked at one state at a time
 
 
 @jit_masks_cached
@@ -32,85 +28,6 @@ def accepts(h: int, q: int, sp: int) -> bool:
     if kind == g.FOREIGN and sp == 0:
         return uint8s(h, g.FINAL)[id] == 1
     return kind == g.END
-
-
-# --- masks that were made
-
-
-@jit_masks
-def _alike(h: int, q: int, c: int) -> tuple[int, int]:
-    """A name for the state, the same for string lengths that no token can tell apart."""
-    if q >> 48 != g.STRING:
-        return q, c
-    strings, i = int32s(h, g.STRINGS), g.STRING_COLUMNS * (q & 0xFFFFFFFF)
-    count, reach = c >> 32, int64s(h, g.FACTS)[g.LONGEST]
-    lo = min(max(strings[i + g.S_LO] - count, 0), reach + 1)
-    hi = strings[i + g.S_HI] - count if strings[i + g.S_HI] >= 0 else reach + 1
-    counts = (lo << 16 | min(hi, reach + 1)) << 32
-    return q >> 32 << 32 | strings[i + g.S_RESULT], counts | (c & 0xFFFFFFFF)
-
-
-@jit_masks
-def _find(h: int, q: int, c: int, sp: int) -> int:
-    """The number of a known mask, or DEAD."""
-    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
-    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
-    mask, x, at = facts[g.MASK_BUCKETS] - 1, mix(q, c), sp
-    depths = facts[g.DEPTHS]
-    for n in range(1, MAX_DEPTHS + 1):
-        if not depths >> n:
-            return g.DEAD
-        x = mix_frame(h, x, at)
-        if depths >> n & 1:
-            bucket = mix(x, n) & mask
-            while table[bucket] >= 0:
-                e = g.ENTRY_COLUMNS * table[bucket]
-                if entries[e + g.E_Q] == q and entries[e + g.E_C] == c and entries[e + g.E_N] == n:
-                    a, b, i = sp, entries[e + g.E_SP], 0
-                    while i < n and same_frame(h, a, b):
-                        a, b, i = parent[a], parent[b], i + 1
-                    if i == n:
-                        return table[bucket]
-                bucket = (bucket + 1) & mask
-        if at == 0:
-            return g.DEAD
-        at = parent[at]
-    return g.DEAD
-
-
-@jit_masks
-def _remember(h: int, q: int, c: int, sp: int, n: int, slot: int) -> None:
-    facts, parent = int64s(h, g.FACTS), int32s(h, g.PARENT)
-    entries, table = int64s(h, g.ENTRIES), int32s(h, g.MASK_TABLE)
-    x, at = mix(q, c), sp
-    for _ in range(n):
-        x = mix_frame(h, x, at)
-        at = parent[at]
-    mask = facts[g.MASK_BUCKETS] - 1
-    bucket = mix(x, n) & mask
-    while table[bucket] >= 0:
-        bucket = (bucket + 1) & mask
-    table[bucket] = slot
-    e = g.ENTRY_COLUMNS * slot
-    entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP], entries[e + g.E_N] = q, c, sp, n
-    facts[g.DEPTHS] |= 1 << n
-
-
-@jit_masks_cached
-def hash_masks(h: int) -> None:
-    """Fills the table of masks anew, after it was replaced by a larger one."""
-    entries = int64s(h, g.ENTRIES)
-    for slot in range(int64s(h, g.FACTS)[g.N_MASKS]):
-        e = g.ENTRY_COLUMNS * slot
-        if entries[e + g.E_N]:
-            _remember(
-                h,
-                entries[e + g.E_Q],
-                entries[e + g.E_C],
-                entries[e + g.E_SP],
-                entries[e + g.E_N],
-                slot,
-            )
 
 
 # --- the part of a string's mask that stays inside
@@ -133,6 +50,8 @@ def _inside_name(h: int, q: int, c: int, sp: int) -> tuple[int, int]:
         return g.STRING, room if hi < 0 else min(hi - (c >> 32), room)
     if kind == g.UNIQUE:
         return g.STRING, room
+    if kind == g.FOREIGN and uint8s(h, g.OPEN)[id]:
+        return g.FOREIGN, 0
     if kind == g.KEY and unnamed(h, look(h, sp)):
         return g.STRING, room
     return g.DEAD, 0
@@ -156,6 +75,7 @@ def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
     """The same for a key with patterns, as long as no name it can become was used before."""
     tag, states, i = look(h, sp), int32s(h, g.KEY_STATES), g.KEY_COLUMNS * (q & 0xFFFFFFFF)
     bits = int64s(h, g.BITS)
+    note_bits(h, sp)
     for name in range(states[i + g.K_LO], states[i + g.K_HI]):
         if bits[g.SET_WORDS * sp + (name >> 6)] >> (name & 63) & 1:
             return g.DEAD, 0
@@ -166,7 +86,7 @@ def _pattern_key_name(h: int, q: int, sp: int) -> tuple[int, int]:
 def _inside_bucket(h: int, q: int, c: int) -> int:
     """Where a name stands in the table, or would stand."""
     entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
-    mask = int64s(h, g.INSIDE_FACTS)[g.INSIDE_BUCKETS] - 1
+    mask = int64s(h, g.INSIDE_FACTS)[g.BUCKETS] - 1
     bucket = mix(q, c) & mask
     while table[bucket] >= 0:
         e = 2 * table[bucket]
@@ -179,7 +99,7 @@ def _inside_bucket(h: int, q: int, c: int) -> int:
 @jit_masks_cached
 def hash_inside(h: int) -> None:
     entries, table = int64s(h, g.INSIDE_ENTRIES), int32s(h, g.INSIDE_TABLE)
-    for slot in range(int64s(h, g.INSIDE_FACTS)[g.N_INSIDE]):
+    for slot in range(int64s(h, g.INSIDE_FACTS)[g.N_KEPT]):
         table[_inside_bucket(h, entries[2 * slot], entries[2 * slot + 1])] = slot
 
 
@@ -190,8 +110,8 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
     if table[bucket] >= 0:
         return int(table[bucket])
     facts, entries = int64s(h, g.INSIDE_FACTS), int64s(h, g.INSIDE_ENTRIES)
-    slot = facts[g.N_INSIDE]
-    if slot == facts[g.INSIDE_ROOM]:
+    slot, n = facts[g.N_KEPT], 0
+    if slot == facts[g.ROOM]:
         return g.FULL
     row = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
     words = int64s(h, g.FACTS)[g.N_WORDS]
@@ -199,15 +119,20 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
         within = uint32s(h, g.WITHIN)
         for i in range(words):
             row[i] = within[words * count + i]
-        walk(h, q, c, sp, g.ESCAPED, row)
+        n = walk(h, q, c, sp, g.ESCAPED)
+    elif name == g.FOREIGN:
+        plain = uint32s(h, g.PLAIN)
+        for i in range(words):
+            row[i] = plain[i]
     else:
         for i in range(words):
             row[i] = 0
-        walk(h, q, c, sp, g.BODY, row)
+        n = walk(h, q, c, sp, g.BODY)
     if int64s(h, g.FACTS)[g.N_NEEDS]:
         return g.MISSING
+    set_found(h, row, n)
     entries[2 * slot], entries[2 * slot + 1] = name, count
-    table[bucket], facts[g.N_INSIDE] = slot, slot + 1
+    table[bucket], facts[g.N_KEPT] = slot, slot + 1
     return int(slot)
 
 
@@ -215,75 +140,51 @@ def _inside(h: int, name: int, count: int, q: int, c: int, sp: int) -> int:
 
 
 @jit_masks_pasted
-def _make(h: int, q: int, c: int, sp: int, row: Any) -> int:
-    """Sets the bits of the tokens that can be read; answers 0, or why it could not."""
-    facts = int64s(h, g.FACTS)
-    words = facts[g.N_WORDS]
+def _make(h: int, q: int, c: int, sp: int) -> int:
+    """The number of the row of the tokens that can be read, or why there is none yet."""
+    facts, base, address = int64s(h, g.FACTS), 0, 0
     name, count = _inside_name(h, q, c, sp)
-    if name >= 0:
+    if name < 0:
+        n = walk(h, q, c, sp, g.WHOLE)
+    else:
         slot = _inside(h, name, count, q, c, sp)
         if slot < 0:
             return slot
-        inner = uint32s_at(int64s(h, g.INSIDE_ROWS)[slot])
-        for i in range(words):
-            row[i] = inner[i]
-        walk(h, q, c, sp, g.QUOTED, row)
-    elif q >> 48 == g.FOREIGN and uint8s(h, g.OPEN)[q & 0xFFFFFFFF]:
-        plain = uint32s(h, g.PLAIN)
-        for i in range(words):
-            row[i] = plain[i]
-        walk(h, q, c, sp, g.REST, row)
-    else:
-        for i in range(words):
-            row[i] = 0
-        walk(h, q, c, sp, g.WHOLE, row)
+        base = int64s(h, g.INSIDE_FACTS)[g.BEFORE] + slot
+        address = int64s(h, g.INSIDE_ROWS)[slot]
+        n = walk(h, q, c, sp, g.REST if name == g.FOREIGN else g.QUOTED)
     if facts[g.RECORDING]:
         return g.RECORDED
-    return g.MISSING if facts[g.N_NEEDS] else 0
-
-
-@jit_masks
-def _finish(h: int, q: int, sp: int, row: Any) -> None:
-    """Tokens spelled like others, and those that end the text."""
-    facts, twins = int64s(h, g.FACTS), int32s(h, g.TWINS)
-    for i in range(facts[g.N_TWINS]):
-        token, twin = twins[2 * i], twins[2 * i + 1]
-        if row[token >> 5] >> (token & 31) & 1:
-            row[twin >> 5] |= 1 << (twin & 31)
-    if accepts(h, q, sp):
-        stops = int32s(h, g.STOPS)
-        for i in range(facts[g.N_STOPS]):
-            row[stops[i] >> 5] |= 1 << (stops[i] & 31)
+    return g.MISSING if facts[g.N_NEEDS] else row_of(h, base, address, n, accepts(h, q, sp))
 
 
 @jit_masks_pasted
 def _mask(h: int, q: int, c: int, sp: int) -> int:
     """The number of the state's mask; or MISSING, RECORDED, FULL, and then it must be repeated."""
-    facts = int64s(h, g.FACTS)
+    facts, entries = int64s(h, g.FACTS), int64s(h, g.ENTRIES)
     if q >> 48 == g.FOREIGN:
         q = g.FOREIGN << 48 | int64s(h, g.ALIKE)[q & 0xFFFFFFFF]
-    name, counts = _alike(h, q, c)
-    slot = _find(h, name, counts, sp)
-    if slot >= 0:
-        return slot
-    slot = facts[g.N_MASKS]
-    if slot == facts[g.MASK_ROOM]:
+    name, counts = alike(h, q, c, sp)
+    row = find(h, name, counts, sp)
+    if row >= 0:
+        return row
+    entry = facts[g.N_MASKS]
+    if entry == facts[g.MASK_ROOM]:
         return g.FULL
     base = int32s(h, g.DEPTH)[sp]
-    facts[g.N_NEEDS], facts[g.RECORDING], facts[g.LOWEST] = 0, 0, base
-    row = uint32s_at(int64s(h, g.ROWS)[slot])
+    facts[g.N_NEEDS], facts[g.RECORDING] = 0, 0
+    facts[g.BASE], facts[g.LOWEST], facts[g.READ] = base, base, 0
     pairs = facts[g.N_PAIRS]
-    status = _make(h, q, c, sp, row)
+    row = _make(h, q, c, sp)
     drop_pairs(h, pairs)
-    if status:
-        return status
-    _finish(h, q, sp, row)
     n = base - facts[g.LOWEST] + 1
-    int64s(h, g.ENTRIES)[g.ENTRY_COLUMNS * slot + g.E_N] = 0
-    if n <= MAX_DEPTHS:
-        _remember(h, name, counts, sp, n, slot)
-    facts[g.N_MASKS] = slot + 1
-    return slot
+    if row >= 0 and n <= g.MAX_DEPTHS:
+        e = g.ENTRY_COLUMNS * entry
+        entries[e + g.E_Q], entries[e + g.E_C], entries[e + g.E_SP] = name, counts, sp
+        entries[e + g.E_SHAPE], entries[e + g.E_ROW] = shape_of(h, name >> 48, n), row
+        put(h, entry)
+        facts[g.N_MASKS] = entry + 1
+    return row
 
 
 @jit_masks_cached

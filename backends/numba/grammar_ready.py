@@ -10,8 +10,10 @@ from typing import Any
 from numba import types
 
 from backends.numba.compile import MASKS, announce, directory
+from backends.numba.grammar_known import hash_masks
 from backends.numba.grammar_machine import walk_machine
-from backends.numba.grammar_masks import accepts, advance_and_mask, hash_inside, hash_masks
+from backends.numba.grammar_masks import accepts, advance_and_mask, hash_inside
+from backends.numba.grammar_rows import hash_rows
 from backends.numba.grammar_stacks import advance, hash_nodes
 from backends.numba.grammar_unique import hash_pairs
 from backends.numba.grammar_words import fill_tries
@@ -25,7 +27,7 @@ def called_by_python() -> dict[Any, tuple[Any, ...]]:
     """The functions, and the types of their arguments."""
     numbers = {
         advance: 5, advance_and_mask: 5, accepts: 3,
-        hash_masks: 1, hash_inside: 1, hash_nodes: 1, hash_pairs: 1,
+        hash_masks: 1, hash_inside: 1, hash_rows: 1, hash_nodes: 1, hash_pairs: 1,
     }  # fmt: skip
     stacks = (_ROW, _ROW, types.int64, types.int64)
     return {

@@ -19,6 +19,7 @@ from backends.numba.grammar_frames import (
     look,
     need,
     new_node,
+    note_bits,
     state,
 )
 from backends.numba.grammar_strings import choice, key, pattern_key, string, text, unnamed
@@ -110,6 +111,7 @@ def number_column(byte: int) -> int:
 def _result_of_object(h: int, sp: int, tag: int) -> int:
     """What an object that closes here satisfies; 0 if it cannot close."""
     id, bits = tag & 0xFFFFFFFF, int64s(h, g.BITS)
+    note_bits(h, sp)
     if tag >> 32 == g.OBJECT:
         required = int64s(h, g.KEYS)
         for j in range(g.SET_WORDS):
@@ -164,6 +166,7 @@ def _object(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, 
 @jit_masks
 def _item(h: int, sp: int, id: int) -> int:
     """The family of the next item, or DEAD if there can be none."""
+    note_bits(h, sp)
     arrays, i = int32s(h, g.ARRAYS), g.ARRAY_COLUMNS * id
     index = int64s(h, g.BITS)[g.SET_WORDS * sp]
     if arrays[i + g.A_HI] >= 0 and index >= arrays[i + g.A_HI]:
@@ -178,6 +181,7 @@ def _array(h: int, kind: int, sp: int, top: int, byte: int) -> tuple[int, int, i
     """Between the items of an array."""
     id = look(h, sp) & 0xFFFFFFFF
     if byte == 0x5D:  # ]
+        note_bits(h, sp)
         arrays, i = int32s(h, g.ARRAYS), g.ARRAY_COLUMNS * id
         if int64s(h, g.BITS)[g.SET_WORDS * sp] < arrays[i + g.A_LO]:
             return g.DEAD, sp, top, 0

@@ -10,14 +10,16 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_masks import hash_inside, hash_masks
+from backends.numba.grammar_known import hash_masks
+from backends.numba.grammar_masks import hash_inside
+from backends.numba.grammar_rows import hash_rows
 from backends.numba.grammar_stacks import hash_nodes
 from backends.numba.grammar_unique import hash_pairs
-from backends.numba.grammar_vocabulary import CompiledTries, Rows, Shared
+from backends.numba.grammar_vocabulary import CompiledTries, Shared
 from refimpl.grammar.masks import Mask
 
 State = tuple[int, int, int]
-MAX_MASKS, MAX_STATES = 4096, 1 << 16
+READY_MASKS, MAX_MASKS, MAX_STATES = 512, 1 << 16, 1 << 16
 _WORD_BYTES = np.frombuffer(b"ull\0rue\0alse\0", np.uint8).copy()
 
 
@@ -53,6 +55,8 @@ class Storage:
 
     def share(self) -> None:
         """Takes the shared arrays as they are now."""
+        if self.rows is not self.shared.masks.rows:  # they began anew: numbers mean other rows
+            self.forget_masks()
         self.inside_rows = self.shared.inside.rows  # kept, since only its addresses are taken
         for place, array in self.shared.places().items():
             self.header[place] = array
@@ -93,40 +97,38 @@ class Storage:
         hash_pairs(self.address)
 
     def forget_masks(self) -> None:
-        """A new, empty store; masks that somebody still holds stay as they are."""
-        self.rows = Rows(int(self.facts[g.N_WORDS]))
+        """No state's mask is known; rows that somebody still holds stay as they are."""
+        self.rows = self.shared.masks.rows
         self.lately: dict[State, Mask] = {}  # masks of states: many come again, token after token
-        self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = self.facts[g.DEPTHS] = 0
+        self.facts[g.N_MASKS] = self.facts[g.MASK_ROOM] = 0
+        self.header[g.SHAPES] = np.zeros((g.ARRAY_AFTER + 1, g.SHAPE_COLUMNS), np.int64)
         self.more_masks()
 
     def more_room(self) -> None:
         if self.facts[g.N_MASKS] < self.facts[g.MASK_ROOM]:
-            self.more_inside()
+            self.more_shared()
         elif self.facts[g.N_MASKS] >= MAX_MASKS:
             self.forget_masks()
         else:
             self.more_masks()
 
-    def more_inside(self) -> None:
-        """Room for what stays inside strings, unless another constraint has just made it."""
-        inside = self.shared.inside
-        if inside.facts[g.N_INSIDE] == inside.facts[g.INSIDE_ROOM]:
-            inside.more()
-            self.share()
-            hash_inside(self.address)
+    def more_shared(self) -> None:
+        """Room for what is shared, unless another constraint has just made it."""
+        shared = self.shared
+        for store, put_all in ((shared.inside, hash_inside), (shared.masks, hash_rows)):
+            if store.is_full:
+                store.more()
+                self.share()
+                put_all(self.address)
         self.share()
 
     def more_masks(self) -> None:
         h, n = self.header, int(self.facts[g.N_MASKS])
-        self.rows.more()
-        room = len(self.rows.addresses)
-        h[g.ROWS], self.facts[g.MASK_ROOM] = self.rows.addresses, room
-        if n and room <= len(h[g.ENTRIES]):
-            return
-        entries = np.zeros((2 * room, g.ENTRY_COLUMNS), np.int64)
+        room = max(2 * n, READY_MASKS)
+        entries = np.zeros((room, g.ENTRY_COLUMNS), np.int64)
         if n:
             entries[:n] = h[g.ENTRIES][:n]
-        buckets = 1 << (4 * room).bit_length()
+        buckets = 1 << (2 * room).bit_length()
         h[g.ENTRIES], h[g.MASK_TABLE] = entries, np.full(buckets, -1, np.int32)
-        self.facts[g.MASK_BUCKETS] = buckets
+        self.facts[g.MASK_ROOM], self.facts[g.MASK_BUCKETS] = room, buckets
         hash_masks(self.address)

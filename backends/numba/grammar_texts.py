@@ -4,6 +4,8 @@ A state is the threads of a string (`JsonGrammar.text_row`): place in the family
 regex algebra, bounds on the length still to come.  Its row is made when somebody asks, the first
 rows when a schema names it: 128 targets for ASCII, and (first character, target) pieces beyond.
 Every target has its number at once, so a row can be read before the rows it leads to are made.
+Arrays that are full are replaced all together.  So a constraint that still reads the old ones finds
+them as they were, with every row that was not made yet, and asks.
 """
 
 import numpy as np
@@ -84,8 +86,21 @@ class TextTables:
         if threads not in self.ids:
             self.states.append(threads)
             done = {i for i, node, lo, _ in threads if node.nullable and lo == 0}
+            before = self.arrays()
             self.ids[threads] = self.table.add((UNKNOWN, 0, sum(1 << i for i in done), 0))
+            self.leave(before)
         return self.ids[threads]
+
+    def arrays(self) -> tuple[ndarray, ...]:
+        return self.table.array, self.rows.ascii, self.rows.first, self.rows.pieces.array
+
+    def leave(self, before: tuple[ndarray, ...]) -> None:
+        """Leaves the other arrays too to those who read them, if one was replaced."""
+        if any(a is not b for a, b in zip(self.arrays(), before, strict=True)):
+            table, rows = self.table, self.rows
+            table.array, rows.ascii, rows.first, rows.pieces.array = (
+                a.copy() for a in self.arrays()
+            )
 
     def explore(self, state: int, rows: int, grammar: JsonGrammar) -> None:
         """Makes the rows of a state and of some that it leads to, nearest first."""
@@ -108,5 +123,8 @@ class TextTables:
             if not row or row[-1][1] != target:
                 row.append((point, target))
         ends = bool(self.table.array[state, X_RESULT])
-        self.table.array[state, :X_RESULT] = self.rows.put(state, row, ends)
+        before = self.arrays()
+        where = self.rows.put(state, row, ends)
+        self.leave(before)
+        self.table.array[state, :X_RESULT] = where
         self.table.array[state, X_STAYS] = stays(state, row)

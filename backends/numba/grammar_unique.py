@@ -18,7 +18,7 @@ a mask needed are dropped again; those that a state holds stay for ever, as stat
 from backends.numba import grammar_layout as g
 from backends.numba.compile import jit_masks, jit_masks_cached, jit_masks_inlined
 from backends.numba.grammar_arrays import int32s, int64s
-from backends.numba.grammar_frames import changed, look, need, state
+from backends.numba.grammar_frames import changed, look, need, note_bits, state
 from backends.numba.grammar_spelling import read
 
 _SETS = 1 << 40  # added to the first number of a pair that is a set
@@ -80,6 +80,7 @@ def is_unique_here(h: int, sp: int) -> bool:
 @jit_masks
 def _end(h: int, string: int, sp: int, top: int) -> tuple[int, int, int]:
     """After an item: the array's set holds it too, unless it did already."""
+    note_bits(h, sp)
     tag, pairs, before = look(h, sp), int64s(h, g.PAIRS), int64s(h, g.BITS)[g.SET_WORDS * sp + 1]
     at = before
     while at:

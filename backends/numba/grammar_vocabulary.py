@@ -14,16 +14,17 @@ from jaxtyping import Int32, UInt32
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
-from backends.numba.grammar_arrays import Header, address_of
+from backends.numba.grammar_arrays import Header, address_of, signed
 from backends.numba.grammar_numbers import NumberTables
 from backends.numba.grammar_ready import compile_masks
 from backends.numba.grammar_texts import TextTables
+from refimpl.grammar.literal import Char, Part, Position, read
 from refimpl.grammar.masks import Vocabulary, is_plain, pack
 from refimpl.grammar.regex import Regexes
 from refimpl.grammar.trie import Trie
 
-BLOCK = 512  # masks that are made room for at a time
-MAX_TEXTS, MAX_INSIDE = 50_000, 4096
+BLOCK = 2048  # masks that are made room for at a time
+MAX_TEXTS, MAX_INSIDE, MAX_ROWS = 50_000, 4096, 8192
 
 
 def nodes_of(trie: Trie) -> Int32[ndarray, "nodes 4"]:
@@ -43,12 +44,12 @@ def nodes_of(trie: Trie) -> Int32[ndarray, "nodes 4"]:
 
 
 class Rows:
-    """Room for masks: blocks of rows that never move, and the address of every row."""
+    """Room for masks: blocks of rows that never move, the address of every row, and views."""
 
     def __init__(self, words: int):
         self.words = words
         self.addresses = np.zeros(0, np.int64)
-        self.blocks: list[ndarray] = []
+        self.views: list[ndarray] = []  # each keeps its block
 
     def more(self) -> None:
         """One block more."""
@@ -56,58 +57,67 @@ class Rows:
         places = address_of(block) + 4 * self.words * np.arange(BLOCK)
         self.addresses = np.concatenate([self.addresses, places])
         block.flags.writeable = False
-        self.blocks.append(block)
-
-    def __getitem__(self, slot: int) -> ndarray:
-        row: ndarray = self.blocks[slot // BLOCK][slot % BLOCK]
-        return row
+        self.views.extend(block)
 
 
-class Inside:
-    """The parts of masks that stay inside a string, by what they depend on."""
+class Store:
+    """Rows by what they depend on: `columns` numbers each, in `entries`, found by a table.
 
-    def __init__(self, words: int):
+    Full, it grows to `most` rows, and then begins anew; BEFORE goes on counting, so that it gives
+    a row a number that no other ever had.
+    """
+
+    def __init__(self, words: int, columns: int, most: int):
+        self.columns, self.most = columns, most
         self.rows = Rows(words)
-        self.entries = np.zeros((0, 2), np.int64)
-        self.table = np.full(1, -1, np.int32)
-        self.facts = np.array([0, 0, 1], np.int64)
+        self.facts = np.array([0, 0, 1, 1], np.int64)
+        self.entries = np.zeros((0, columns), np.int64)
+        self.more()
+
+    @property
+    def is_full(self) -> bool:
+        return bool(self.facts[g.N_KEPT] == self.facts[g.ROOM])
 
     def more(self) -> None:
         """New arrays with more room; whoever still has the old ones finds them full, and asks."""
-        n = int(self.facts[g.N_INSIDE])
-        if n >= MAX_INSIDE:
-            self.rows, n = Rows(self.rows.words), 0
+        n, before = int(self.facts[g.N_KEPT]), int(self.facts[g.BEFORE])
+        if n >= self.most:
+            self.rows, n, before = Rows(self.rows.words), 0, before + n
         self.rows.more()
         room = len(self.rows.addresses)
-        entries = np.zeros((room, 2), np.int64)
+        entries = np.zeros((room, self.columns), np.int64)
         entries[:n] = self.entries[:n]
         buckets = 1 << (4 * room).bit_length()
         self.entries, self.table = entries, np.full(buckets, -1, np.int32)
-        self.facts = np.array([n, room, buckets], np.int64)
+        self.facts = np.array([n, room, buckets, before], np.int64)
 
 
 @dataclass(eq=False)
 class Shared:
-    """What schemas have in common: automata, the algebra they are made in, and masks of them."""
+    """What schemas have in common: automata, the algebra they are made in, and masks."""
 
     words: int
     numbers: NumberTables = field(default_factory=NumberTables)
     texts: TextTables = field(default_factory=TextTables)
     regexes: Regexes = field(default_factory=Regexes)
-    inside: Inside = field(init=False)
+    inside: Store = field(init=False)
+    masks: Store = field(init=False)
     constraints: int = 0  # how many have begun to share: a number for each
 
     def __post_init__(self) -> None:
-        self.inside = Inside(self.words)
+        self.inside = Store(self.words, 2, MAX_INSIDE)
+        self.masks = Store(self.words, g.ROW_COLUMNS, MAX_ROWS)
 
     def places(self) -> dict[int, ndarray]:
         """The arrays as they are now; they are replaced when they grow."""
-        texts, rows, inside = self.texts, self.texts.rows, self.inside
+        texts, rows, inside, masks = self.texts, self.texts.rows, self.inside, self.masks
         return {
             g.NUMBERS: self.numbers.table, g.TEXTS: texts.table.array, g.ASCII: rows.ascii,
             g.PIECES: rows.pieces.array, g.TEXT_FIRST: rows.first,
             g.INSIDE_ROWS: inside.rows.addresses, g.INSIDE_ENTRIES: inside.entries,
             g.INSIDE_TABLE: inside.table, g.INSIDE_FACTS: inside.facts,
+            g.ROWS: masks.rows.addresses, g.ROW_ENTRIES: masks.entries,
+            g.ROW_TABLE: masks.table, g.ROW_FACTS: masks.facts,
         }  # fmt: skip
 
 
@@ -130,6 +140,7 @@ class CompiledTries:
             g.ESCAPED: escaped, g.WITHIN: self.within,
             g.PLAIN: self.slice, g.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
             g.STOPS: np.array(vocabulary.stops, np.int32),
+            g.FOUND: np.zeros(len(tokens) + 1, np.int32),
             g.BYTES: np.frombuffer(b"".join(tokens) or b" ", np.uint8),
             g.STARTS: np.cumsum([0, *map(len, tokens)]).astype(np.int32),
         }  # fmt: skip
@@ -139,6 +150,7 @@ class CompiledTries:
         self.facts[g.LONGEST], self.facts[g.N_WORDS] = vocabulary.trie.longest, self.words
         self.facts[g.N_TWINS] = len(vocabulary.trie.twins)
         self.facts[g.N_STOPS] = len(vocabulary.stops)
+        self.facts[g.CLOSED_BY :] = first_before_quotes(tokens)
 
     def put(self, places: dict[int, ndarray]) -> None:
         for place, array in places.items():
@@ -164,6 +176,33 @@ def plain_within(tokens: Sequence[bytes], most: int) -> UInt32[ndarray, "lengths
     counts = [sum(not 0x80 <= x < 0xC0 for x in b) if b and is_plain(b) else -1 for b in tokens]
     count = np.array(counts)
     return np.stack([pack((count >= 0) & (count <= n)) for n in range(most + 1)])
+
+
+def first_before_quotes(tokens: Sequence[bytes]) -> list[int]:
+    """The first character of those that tokens put before the quote which ends their string.
+
+    128 bits for ASCII, and one more if there are others.
+    """
+    points = {_first_before_quote(b) for b in tokens if b'"' in b}
+    low = sum(1 << p for p in points if 0 <= p < 128)
+    return [*signed([low & (1 << 64) - 1, low >> 64]), int(any(p >= 128 for p in points))]
+
+
+def _first_before_quote(token: bytes) -> int:
+    """-1 if the token begins with the quote, or has none that ends a string."""
+    position: Position = ()
+    first = -1
+    for byte in token:
+        if byte == 0x22 and not position:
+            return first
+        match read(position, byte):
+            case Char(point):
+                position, first = (), point if first < 0 else first
+            case Part(position, _):
+                pass
+            case _:
+                break
+    return -1
 
 
 def _part(tokens: Sequence[bytes], keep: Callable[[bytes], bool]) -> Int32[ndarray, "nodes 4"]:

@@ -109,9 +109,9 @@ def _next_child(nodes: Any, path: Any, p: int) -> int:
 
 
 @jit_masks
-def walk(h: int, q: int, c: int, sp: int, place: int, masks: Any) -> None:
-    """Sets the bits of the tokens of a trie that can be read."""
-    path, nodes = int64s(h, g.PATH), int32s(h, place)
+def walk(h: int, q: int, c: int, sp: int, place: int) -> int:
+    """Lists the tokens of a trie that can be read, in FOUND; how many there are."""
+    path, nodes, found, n_found = int64s(h, g.PATH), int32s(h, place), int32s(h, g.FOUND), 0
     path[g.P_Q], path[g.P_C], path[g.P_SP], path[g.P_TOP] = q, c, sp, int64s(h, g.FACTS)[g.SCRATCH]
     p = 0
     _enter(h, nodes, 0, path, p)
@@ -127,8 +127,10 @@ def walk(h: int, q: int, c: int, sp: int, place: int, masks: Any) -> None:
             continue
         token = nodes[n + g.V_TOKEN]
         if token >= 0:
-            masks[token >> 5] |= 1 << (token & 31)
+            found[n_found] = token
+            n_found += 1
         if nodes[n + g.V_COUNT]:
             p += g.PATH_COLUMNS
             path[p + g.P_Q], path[p + g.P_C], path[p + g.P_SP], path[p + g.P_TOP] = q, c, sp, top
             _enter(h, nodes, node, path, p)
+    return n_found

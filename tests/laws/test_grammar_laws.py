@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.numba import grammar_storage, grammar_vocabulary
+from backends.numba import grammar_storage
 from backends.numba.grammar import CompiledTries, NumbaMasks
 from backends.numba.grammar_constraint import CompiledConstraint
 from backends.numba.grammar_constraint import compile_json_schema as fast_schema
-from backends.numba.grammar_layout import DEPTHS, INSIDE_ROOM, MASK_ROOM, N_INSIDE, N_MASKS
-from backends.numba.grammar_vocabulary import BLOCK
+from backends.numba.grammar_layout import MASK_ROOM, N_KEPT, N_MASKS, ROOM, SHAPES
 from refimpl.errors import InputError
 from refimpl.grammar.constraint import Constraint, compile_json_schema
 from refimpl.grammar.machine import State
@@ -94,6 +93,24 @@ def test_law_27_one_call_per_token_gives_the_masks_of_the_definition(name: str):
                 mask = fast.mask(quick)
 
 
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_law_27_a_mask_that_was_kept_is_the_one_that_would_be_made(name: str):
+    kept, anew = (fast_schema(SCHEMAS[name], VOCABULARY, TRIES) for _ in range(2))
+    if not isinstance(kept, CompiledConstraint) or not isinstance(anew, CompiledConstraint):
+        return
+    rnd = random.Random(name)
+    for _ in range(40):
+        state, other = kept.start, anew.start
+        for _ in range(30):
+            anew.forget_masks()
+            mask = kept.mask(state)
+            assert np.array_equal(mask, anew.mask(other))
+            token = rnd.choice(np.flatnonzero(unpack(mask, len(VOCABULARY.tokens))).tolist())
+            if token == 0:
+                break
+            state, other = kept.advance(state, token), anew.advance(other, token)
+
+
 def test_the_compiled_constraint_is_used_and_refuses_what_the_mask_forbids():
     fast = fast_schema(SCHEMAS["object"], VOCABULARY, TRIES)
     assert isinstance(fast, CompiledConstraint)
@@ -107,20 +124,20 @@ def test_a_store_of_masks_that_is_full_begins_anew():
     fast = fast_schema(True, VOCABULARY, TRIES)
     first = fast.mask(fast.start)
     kept = first.copy()
-    for slots in (BLOCK, grammar_storage.MAX_MASKS):
+    for slots in (grammar_storage.READY_MASKS, grammar_storage.MAX_MASKS):
         fast.facts[N_MASKS] = fast.facts[MASK_ROOM] = slots
-        fast.facts[DEPTHS] = 0
+        fast.header[SHAPES][:] = 0
         fast.lately.clear()
         assert np.array_equal(fast.mask(fast.start), kept)
     assert np.array_equal(first, kept), "masks that were given away are not written over"
 
 
 @pytest.mark.parametrize("most", [0, 4096])
-def test_what_constraints_share_may_grow_or_begin_anew_under_them(
-    most: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(grammar_vocabulary, "MAX_INSIDE", most)
+def test_what_constraints_share_may_grow_or_begin_anew_under_them(most: int):
     tries = CompiledTries(VOCABULARY)
+    stores = tries.shared.inside, tries.shared.masks
+    for store in stores:
+        store.most = most
     schemas = ({"type": "string", "pattern": "^[a-d]+$"}, {"type": "string", "maxLength": 6})
     slow = [compile_json_schema(s, VOCABULARY) for s in schemas]
     fast = [fast_schema(s, VOCABULARY, tries) for s in schemas]
@@ -129,8 +146,8 @@ def test_what_constraints_share_may_grow_or_begin_anew_under_them(
         for k, (c, f) in enumerate(zip(slow, fast, strict=True)):
             state, quick = states[k]
             states[k] = c.advance(state, 1 + byte), f.advance(quick, 1 + byte)
-            facts = tries.shared.inside.facts
-            facts[INSIDE_ROOM] = facts[N_INSIDE]  # no room is left for the next one
+            for store in stores:
+                store.facts[ROOM] = store.facts[N_KEPT]  # no room is left for the next one
             assert np.array_equal(c.mask(states[k][0]), f.mask(states[k][1]))
 
 

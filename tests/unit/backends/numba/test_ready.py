@@ -40,4 +40,4 @@ def test_nothing_is_left_to_be_compiled_by_a_request(schema):
         constraint.mask(state)
         state = constraint.advance(state, 1 + byte)
     assert constraint.accepts(state)
-    assert [len(f.signatures) for f in grammar_ready.called_by_python()] == [1] * 9
+    assert [len(f.signatures) for f in grammar_ready.called_by_python()] == [1] * 10
