@@ -9,10 +9,10 @@ model; the embedded model's first token; memory and load time; decoding beside a
 Both engines run the whole model, attention and the choice of the best token included, on the same
 file: llama.cpp at its defaults, and here activations as it has them (act="half": quantised for
 quantised weights, rounded for float16 and bfloat16 ones) and keys and values in float16.  They take
-turns, so a slow moment of the machine hits both.  A ratio is that of the medians.  With every turn
-of a decode the memory is read once by a loop that does nothing else: the share beside a row is the
-speed at which decoding read the weights, of that.  llama.cpp's
-prefill is given both its layouts (`repack`) and the better one counts.
+turns, so a slow moment of the machine hits both.  After every round of a decode the memory is read
+by a loop that does nothing else: the share beside a row is the speed at which decoding read the
+weights, of that.  Ratio and share are the medians of the rounds' own, in prefill the ratio is that
+of the medians.  llama.cpp's prefill is given both its layouts (`repack`) and the better one counts.
 
 Needs llama-cpp-python built for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON).
 """
@@ -128,7 +128,7 @@ def one_model(path: Path, name: str, quick: bool, say: Callable[[str], None]) ->
         say(f"{name:8s} {key:24s} ours {row['ours']:8.1f}   llama.cpp {row['llama.cpp']:8.1f}"
             f"   x {row['ratio']:.2f}{share}")  # fmt: skip
 
-    n, rounds = (16, 2) if quick else (32, 3)
+    n, rounds = 8, 4 if quick else 12
     for engine in (ours, theirs):
         prefill(engine, 32)
         decode(engine, 32, 2)
@@ -138,19 +138,19 @@ def one_model(path: Path, name: str, quick: bool, say: Callable[[str], None]) ->
         prefill(engine, SHORT)
     note("decode at 16", decode_turns(ours, theirs, 1, SHORT, n, rounds))
     one = ours.with_threads(1)
-    note("decode at 16, 1 thread", decode_turns(one, theirs.with_threads(1), 1, SHORT, n // 2, 2))
+    note("decode at 16, 1 thread", decode_turns(one, theirs.with_threads(1), 1, SHORT, n, 5))
     theirs.with_threads(2)
     for sequences in () if quick else (4, 16):
         for engine in (ours, theirs):
             for s in range(sequences):
                 prefill(engine, SHORT, sequence=s)
-        row = decode_turns(ours, theirs, sequences, SHORT, 8, 2)
+        row = decode_turns(ours, theirs, sequences, SHORT, n // 2, 5)
         note(f"decode of {sequences} sequences", row)
     if not quick:
         theirs.clear()
         for engine in (ours, theirs):
             prefill(engine, LONG)
-        note("decode at 2048", decode_turns(ours, theirs, 1, LONG, n // 2, 2))
+        note("decode at 2048", decode_turns(ours, theirs, 1, LONG, n // 2, 7))
     theirs.close()
     return result
 
