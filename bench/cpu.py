@@ -9,10 +9,10 @@ model; the embedded model's first token; memory and load time; decoding beside a
 Both engines run the whole model, attention and the choice of the best token included, on the same
 file: llama.cpp at its defaults, and here activations as it has them (act="half": quantised for
 quantised weights, rounded for float16 and bfloat16 ones) and keys and values in float16.  They take
-turns, so a slow moment of the machine hits both.  A ratio is that of the medians.  With every turn
-of a decode the memory is read once by a loop that does nothing else: the share beside a row is the
-speed at which decoding read the weights, of that.  llama.cpp's
-prefill is given both its layouts (`repack`) and the better one counts.
+turns, so a slow moment of the machine hits both.  After every round of a decode the memory is read
+by a loop that does nothing else: the share beside a row is the speed at which decoding read the
+weights, of that.  Ratio and share are the medians of the rounds' own, in prefill the ratio is that
+of the medians.  llama.cpp's prefill is given both its layouts (`repack`) and the better one counts.
 
 Needs llama-cpp-python built for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON).
 """
@@ -67,17 +67,25 @@ def speeds(times: list[tuple[float, float]], n: int) -> Row:
 def decode_turns(
     ours: Any, theirs: Any, sequences: int, start: int, n: int, rounds: int
 ) -> Row:  # fmt: skip
-    """n tokens of each sequence a turn, and how fast the memory of our weights is just then."""
+    """n tokens of each sequence a turn, and how fast the memory of our weights is just then.
+
+    Of each round its own ratio and its own share, and of these the medians: on a virtual machine
+    two threads read 30 GB/s or 60, depending on which of the host's cores they run on just then,
+    and half a second later on others.
+    """
     run = decode_batch if sequences > 1 else lambda e, _, at, k: decode(e, at, k)
     times, read = [], []
     for _ in range(rounds):
         mine, other = (timed(lambda e=e: run(e, sequences, start, n)) for e in (ours, theirs))
         times.append((mine, other))
-        read.append(read_bandwidth(ours, ours.backend.pool.threads, 3))
+        read.append(read_bandwidth(ours, 3))
     row = speeds(times, n * sequences)
-    memory = median(read)
-    steps = row["ours"] / sequences
-    return row | {"read GB/s": memory, "share of read": steps * streamed(ours) / 1e9 / memory}
+    by_round = [n * streamed(ours) / 1e9 / t / r for (t, _), r in zip(times, read, strict=True)]
+    return row | {
+        "ratio": median(other / mine for mine, other in times),
+        "read GB/s": median(read), "least GB/s": min(read), "most GB/s": max(read),
+        "share of read": median(by_round),
+    }  # fmt: skip
 
 
 def tokens(n: int) -> list[int]:
@@ -120,7 +128,7 @@ def one_model(path: Path, name: str, quick: bool, say: Callable[[str], None]) ->
         say(f"{name:8s} {key:24s} ours {row['ours']:8.1f}   llama.cpp {row['llama.cpp']:8.1f}"
             f"   x {row['ratio']:.2f}{share}")  # fmt: skip
 
-    n, rounds = (16, 2) if quick else (32, 3)
+    n, rounds = 8, 4 if quick else 12
     for engine in (ours, theirs):
         prefill(engine, 32)
         decode(engine, 32, 2)
@@ -130,19 +138,19 @@ def one_model(path: Path, name: str, quick: bool, say: Callable[[str], None]) ->
         prefill(engine, SHORT)
     note("decode at 16", decode_turns(ours, theirs, 1, SHORT, n, rounds))
     one = ours.with_threads(1)
-    note("decode at 16, 1 thread", decode_turns(one, theirs.with_threads(1), 1, SHORT, n // 2, 2))
+    note("decode at 16, 1 thread", decode_turns(one, theirs.with_threads(1), 1, SHORT, n, 5))
     theirs.with_threads(2)
     for sequences in () if quick else (4, 16):
         for engine in (ours, theirs):
             for s in range(sequences):
                 prefill(engine, SHORT, sequence=s)
-        row = decode_turns(ours, theirs, sequences, SHORT, 8, 2)
+        row = decode_turns(ours, theirs, sequences, SHORT, n // 2, 5)
         note(f"decode of {sequences} sequences", row)
     if not quick:
         theirs.clear()
         for engine in (ours, theirs):
             prefill(engine, LONG)
-        note("decode at 2048", decode_turns(ours, theirs, 1, LONG, n // 2, 2))
+        note("decode at 2048", decode_turns(ours, theirs, 1, LONG, n // 2, 7))
     theirs.close()
     return result
 

@@ -50,10 +50,10 @@ def jit_call(function: Callable[..., Any]) -> Any:
     return njit(**OPTIONS)(function)
 
 
-def jit_cached(function: Callable[..., Any]) -> Any:
+def jit_cached(function: Callable[..., Any], **options: Any) -> Any:
     """Called from Python with arrays, and kept on disk."""
     with in_our_directory():
-        return njit(cache=True, **OPTIONS)(function)
+        return njit(cache=True, **OPTIONS, **options)(function)
 
 
 def jit_masks(function: Callable[..., Any]) -> Any:

@@ -6,8 +6,9 @@ logits.  Powers are not: two libraries' may differ in their last bits, and then 
 where a power or a sum of them draws a line, a filter is *sure* only if everything else lies further
 from the line than both can be off (`slack`).  If it is not, the definition has to choose.
 
-Powers are taken to be good to 4 units in the last place (NumPy's and LLVM's are better).  A sum of
-n of them is then good to gamma(n + 8), relative to itself (Higham, section 4.2).
+Powers are taken to be good to 4 units in the last place (NumPy's and ours are better).  A sum of
+n of them, in whatever order, is then good to gamma(n + 8), relative to itself (Higham, section
+4.2).
 
 >>> x, w = np.log([0.4, 0.3, 0.2, 0.1]), np.empty(4)
 >>> weigh(x, w)
@@ -23,6 +24,7 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba.compile import jit, jit_cached
+from backends.numba.powers import greatest, mass, weigh
 
 UNIT = 2.0**-53
 TINY = 1e-300
@@ -41,30 +43,14 @@ def slack(n: int) -> float:
 
 
 @jit_cached
-def weigh(x: ndarray, w: ndarray) -> None:
-    """w = exp(x - max x), which is 1 for the greatest."""
-    peak = np.float64(x.max())
-    for i in range(x.size):
-        w[i] = np.exp(np.float64(x[i]) - peak) if x[i] > -np.inf else 0.0
-
-
-@jit_cached
 def leaders(x: ndarray, k: int) -> ndarray:
     """At least k tokens (or all that are left), the greatest first, of equals the lowest id."""
-    peak = x.max()
+    peak = greatest(x)
     kept = np.flatnonzero(x == peak)
     for line in LINES:
         if kept.size < k:
             kept = np.flatnonzero((x >= peak - line) & (x > -np.inf))
     return kept[np.argsort(-x[kept], kind="mergesort")]
-
-
-@jit_cached
-def keep_only(x: ndarray, w: ndarray, kept: ndarray) -> None:
-    """Remove all others."""
-    y, v = x[kept], w[kept]
-    x[:], w[:] = -np.inf, 0.0
-    x[kept], w[kept] = y, v
 
 
 @jit_cached
@@ -100,32 +86,21 @@ def prefix(w: ndarray, before: float, goal: float, off: float) -> tuple[int, boo
 
 
 @jit_cached
-def top_p(x: ndarray, w: ndarray, p: float) -> bool:
-    """The fewest of the greatest that hold p of the mass.
+def line_bucket(x: ndarray, w: ndarray, centre: float, goal: float) -> tuple[float, float, float]:
+    """Between which distances from the centre the nearest tokens come to weigh more than the goal.
 
-    Tokens are put into buckets by their distance from the greatest; only those of the bucket in
-    which the line is drawn have to be sorted.
+    All that are nearer are within it, and weigh what is returned last; only the few in between have
+    to be sorted.  (No array of distances: memory that is asked for and given back with every draw
+    costs as much as all the arithmetic.)
     """
-    peak, held = x.max(), np.zeros(BUCKETS)
+    held = np.zeros(BUCKETS)
     for i in range(x.size):
-        held[bucket(peak - x[i])] += w[i]
-    mass = held.sum()
-    goal, off = p * mass, slack(x.size) * mass
+        held[bucket(abs(centre - x[i]))] += w[i]
     before, b = 0.0, 0
-    while b < BUCKETS - 1 and before + held[b] <= goal + off:
+    while b < BUCKETS - 1 and before + held[b] <= goal:
         before += held[b]
         b += 1
-    inside = np.zeros(x.size, np.bool_)
-    for i in range(x.size):
-        where = bucket(peak - x[i])
-        inside[i] = where == b and x[i] > -np.inf
-        if where > b:
-            x[i], w[i] = -np.inf, 0.0
-    line = np.flatnonzero(inside)
-    order = line[np.argsort(-x[line], kind="mergesort")]
-    m, sure = prefix(w[order], before, goal, off)
-    x[order[m:]], w[order[m:]] = -np.inf, 0.0
-    return sure
+    return b / BUCKETS_EACH, (b + 1) / BUCKETS_EACH if b < BUCKETS - 1 else np.inf, before
 
 
 @jit
@@ -134,23 +109,41 @@ def bucket(distance: float) -> int:
 
 
 @jit_cached
+def top_p(x: ndarray, w: ndarray, p: float) -> bool:
+    """The fewest of the greatest that hold p of the mass."""
+    peak, whole = greatest(x), mass(w)
+    goal, off = p * whole, slack(x.size) * whole
+    near, far, before = line_bucket(x, w, peak, goal + off)
+    for i in range(x.size):
+        x[i] = -np.inf if peak - x[i] >= far else x[i]
+    for i in range(x.size):
+        w[i] = 0.0 if x[i] == -np.inf else w[i]
+    line = np.flatnonzero((peak - x >= near) & (x > -np.inf))
+    order = line[np.argsort(-x[line], kind="mergesort")]
+    m, sure = prefix(w[order], before, goal, off)
+    x[order[m:]], w[order[m:]] = -np.inf, 0.0
+    return sure
+
+
+@jit_cached
 def min_p(x: ndarray, w: ndarray, p: float) -> bool:
     """Tokens at least p times as probable as the greatest."""
-    peak, off = x.max(), slack(1) * p + TINY
+    peak, off, near = greatest(x), slack(1) * p + TINY, 0
     for i in range(x.size):
-        if x[i] < peak:
-            if abs(w[i] - p) <= off and x[i] > -np.inf:
-                return False
-            if w[i] < p:
-                x[i], w[i] = -np.inf, 0.0
+        near += (abs(w[i] - p) <= off) & (x[i] < peak) & (x[i] > -np.inf)
+    if near:
+        return False
+    for i in range(x.size):
+        x[i] = -np.inf if (w[i] < p) & (x[i] < peak) else x[i]
+    for i in range(w.size):
+        w[i] = 0.0 if x[i] == -np.inf else w[i]
     return True
 
 
 @jit_cached
 def xtc(x: ndarray, w: ndarray, threshold: float) -> bool:
     """Of the tokens that reach the threshold, only the last stays."""
-    mass, last, count = w.sum(), -1, 0
-    line = threshold * mass
+    line, last, count = threshold * mass(w), -1, 0
     off = slack(x.size) * line + TINY
     for i in range(x.size):
         if x[i] > -np.inf:
@@ -175,21 +168,30 @@ def typical(x: ndarray, w: ndarray, p: float) -> bool:
     The surprise of a token is s = log(mass) + max x - x, their average H.  An error of e in a sum
     of powers, relative to it, is one of e (1 + log(mass) + s) in s, and of 2 e `spread` in H.
     """
-    peak, mass, n = x.max(), w.sum(), x.size
-    log_mass, left = np.log(mass), np.flatnonzero(x > -np.inf)
-    average, spread = 0.0, 0.0
-    for i in left:
-        s, q = log_mass - (x[i] - peak), w[i] / mass
-        if s == np.inf:
-            return False
-        average += q * s
-        spread += q * (1 + s) * (1 + log_mass + s)
-    distance = np.abs(log_mass - (x[left] - peak) - average)
-    order = np.argsort(distance, kind="mergesort")
-    goal, off = p * mass, 2 * slack(n) * (2 + log_mass + average) * mass
-    m, sure = prefix(w[left][order], 0.0, goal, off)
-    first, after = m - 1, m  # the run of equals in which the line is drawn
-    y = x[left][order]
+    peak, whole, n = greatest(x), mass(w), x.size
+    log_mass, average, spread = np.log(whole), 0.0, 0.0
+    for i in range(n):
+        if x[i] > -np.inf:
+            s, q = log_mass - (x[i] - peak), w[i] / whole
+            if s == np.inf:
+                return False
+            average += q * s
+            spread += q * (1 + s) * (1 + log_mass + s)
+    distance = np.abs(log_mass - (x - peak) - average)
+    goal, off = p * whole, 2 * slack(n) * (2 + log_mass + average) * whole
+    near, far, _ = line_bucket(distance, w, 0.0, goal + off)
+    nearer, further, before = -1.0, np.inf, 0.0  # the neighbours of those in between
+    for d in distance:
+        nearer = max(nearer, d) if d < near else nearer
+        further = min(further, d) if d >= far else further
+    for i in range(n):
+        before += w[i] if distance[i] < nearer else 0.0
+    line = np.flatnonzero((distance >= nearer) & (distance <= further) & (distance < np.inf))
+    order = line[np.argsort(distance[line], kind="mergesort")]
+    m, sure = prefix(w[order], before, goal, off)
+    if not sure:
+        return False
+    first, after, y = m - 1, m, x[order]  # the run of equals in which the line is drawn
     while first > 0 and y[first - 1] == y[m - 1]:
         first -= 1
     while after < y.size and y[after] == y[m - 1]:
@@ -199,7 +201,9 @@ def typical(x: ndarray, w: ndarray, p: float) -> bool:
             most = 2 * log_mass + 2 - (y[j - 1] - peak) - (y[j] - peak)
             gap = distance[order[j]] - distance[order[j - 1]]
             sure = sure and gap > 2 * slack(n) * (most + 2 * spread)
-    keep_only(x, w, left[order[:m]])
+    for i in range(n):
+        x[i] = x[i] if distance[i] < nearer else -np.inf
+    x[order[:m]] = y[:m]
     weigh(x, w)
     return sure
 
@@ -207,8 +211,8 @@ def typical(x: ndarray, w: ndarray, p: float) -> bool:
 @jit_cached
 def place(w: ndarray, chance: float) -> tuple[int, bool]:
     """The first token whose running sum exceeds that part of the mass, and whether it is sure."""
-    mass, running, token, sure = w.sum(), 0.0, -1, True
-    goal, off = chance * mass, slack(w.size) * mass
+    whole, running, token, sure = mass(w), 0.0, -1, True
+    goal, off = chance * whole, slack(w.size) * whole
     for i in range(w.size):
         if w[i] > 0:
             sure, token = running == 0 or goal - running > off, i

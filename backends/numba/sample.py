@@ -20,18 +20,9 @@ import numpy as np
 from numpy import ndarray
 
 from backends.numba.compile import jit_cached
-from backends.numba.filters import (
-    keep_only,
-    leaders,
-    min_p,
-    place,
-    top_n_sigma,
-    top_p,
-    typical,
-    weigh,
-    xtc,
-)
+from backends.numba.filters import leaders, min_p, place, top_n_sigma, top_p, typical, xtc
 from backends.numba.penalise import ids, penalised, repeated
+from backends.numba.powers import greatest, mass, weigh
 from refimpl.errors import RefimplError
 from refimpl.sampling import Draw, Sampled, TokenLogprob, uniform
 from refimpl.sampling.beyond import asked_beyond
@@ -51,7 +42,7 @@ AT_ONCE = 1 << 16  # logits
 @jit_cached
 def pick(
     row: ndarray, x: ndarray, chance: float, t: float, sigmas: float, k: int, typical_mass: float,
-    mass: float, least: float, threshold: float,
+    p: float, least: float, threshold: float,
 ) -> tuple[int, float, float]:  # fmt: skip
     """The token and its log-probabilities, the model's and after the filters; -1: no law, or not
     sure.
@@ -59,51 +50,72 @@ def pick(
     `row` are the model's logits; `x` what is left of them, in float64, becomes what the token was
     drawn from.  A threshold below 0: XTC does not act.
     """
-    n, best, same = row.size, -1, t == 1.0 and sigmas <= 0.0
-    peak, highest = -np.inf, -np.inf
-    for i in range(n):
-        if row[i] != row[i] or x[i] != x[i]:
-            return -1, 0.0, 0.0
-        peak = max(peak, np.float64(row[i]))
-        if x[i] > highest:
-            highest, best = x[i], i
-        same &= row[i] == x[i]
-    if best < 0 or peak == np.inf or highest == np.inf:
+    best = checked_greatest(row, x)
+    if best < 0:
         return -1, 0.0, 0.0
-    w = np.empty(n)
+    peak, highest = greatest(row), x[best]
+    w = np.empty(row.size)
     weigh(row, w)
-    total = w.sum()
+    log_total = np.log(mass(w))
     if t == 0.0:
         x[:] = -np.inf
         x[best] = highest
-        return best, np.float64(row[best]) - peak - np.log(total), 0.0
+        return best, np.float64(row[best]) - peak - log_total, 0.0
     if sigmas > 0.0:
         top_n_sigma(x, sigmas)
     if t != 1.0:
-        for i in range(n):
+        for i in range(x.size):
             x[i] = (x[i] - highest) / t
-    if not same:
-        weigh(x, w)
-    if k:
-        keep_only(x, w, leaders(x, k)[:k])
-    sure = typical_mass >= 1.0 or typical(x, w, typical_mass)
-    sure = sure and (mass >= 1.0 or top_p(x, w, mass))
-    sure = sure and (least <= 0.0 or min_p(x, w, least))
-    sure = sure and (threshold < 0.0 or xtc(x, w, threshold))
+    kept = np.sort(leaders(x, k)[:k])  # of k tokens, all the rest is cheap
+    left = x[kept] if k else x
+    if k or t != 1.0 or sigmas > 0.0 or not equal(row, x):
+        w = w[: left.size]
+        weigh(left, w)
+    sure = typical_mass >= 1.0 or typical(left, w, typical_mass)
+    sure = sure and (p >= 1.0 or top_p(left, w, p))
+    sure = sure and (least <= 0.0 or min_p(left, w, least))
+    sure = sure and (threshold < 0.0 or xtc(left, w, threshold))
     token, found = place(w, chance)
     if not (sure and found):
         return -1, 0.0, 0.0
-    drawn = x[token] - x.max() - np.log(w.sum())
-    return token, np.float64(row[token]) - peak - np.log(total), drawn
+    drawn = left[token] - greatest(left) - np.log(mass(w))
+    if k:
+        x[:] = -np.inf
+        x[kept] = left
+        token = kept[token]
+    return token, np.float64(row[token]) - peak - log_total, drawn
+
+
+@jit_cached
+def checked_greatest(row: ndarray, x: ndarray) -> int:
+    """The place of the greatest x, of equals the first; -1 where one of the two is no law."""
+    wrong = 0
+    for i in range(row.size):
+        wrong += (row[i] != row[i]) | (x[i] != x[i])
+    if wrong or greatest(row) == np.inf:
+        return -1
+    highest, best = greatest(x), 0
+    if abs(highest) == np.inf:
+        return -1
+    while x[best] != highest:
+        best += 1
+    return best
+
+
+@jit_cached
+def equal(row: ndarray, x: ndarray) -> bool:
+    changed = 0
+    for i in range(row.size):
+        changed += row[i] != x[i]
+    return changed == 0
 
 
 @jit_cached
 def most_probable(x: ndarray, k: int) -> tuple[ndarray, ndarray]:
     """The k most probable tokens that are left, and their log-probabilities."""
-    found, peak, total = leaders(x, k)[:k], x.max(), 0.0
-    for i in range(x.size):
-        total += np.exp(x[i] - peak)
-    return found, x[found] - peak - np.log(total)
+    found, w = leaders(x, k)[:k], np.empty(x.size)
+    weigh(x, w)
+    return found, x[found] - greatest(x) - np.log(mass(w))
 
 
 def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplError]:

@@ -1,12 +1,14 @@
 """Tokens chosen by compiled code are those that the definition chooses."""
 
+import math
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 
 pytest.importorskip("numba")
-from backends.numba import filters, sample
+from backends.numba import filters, powers, sample
 from backends.numba.sample import allowed_by, choose, is_compiled
 from refimpl import sampling
 from refimpl.errors import RefimplError
@@ -136,6 +138,24 @@ def test_the_definition_is_not_needed(asked, seed):
     assert got.token == sampling.choose(logits, [draw])[0].token
 
 
+@given(x=st.lists(st.floats(-760, 0) | st.just(-np.inf), min_size=1, max_size=9))
+def test_powers_are_good_to_four_units_in_the_last_place(x):
+    """Three from Python's, which are good to one themselves (its C library's)."""
+    x, w = np.array([0.0, *x]), np.empty(len(x) + 1)
+    powers.weigh(x, w)
+    wanted = np.array([math.exp(one) for one in x])
+    assert (abs(w - wanted) <= 3 * np.spacing(wanted)).all()
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 70))
+def test_the_greatest_and_the_mass_of_rows_of_any_length(seed, n):
+    rng = np.random.default_rng(seed)
+    x = rng.permutation(np.append(rng.standard_normal(n), -np.inf))
+    assert powers.greatest(x) == x.max()
+    w = rng.random(n)
+    assert abs(powers.mass(w) - math.fsum(w)) <= gamma(n, F64.unit_roundoff) * math.fsum(w)
+
+
 @given(
     name=st.sampled_from(["top_p", "min_p", "typical", "xtc"]),
     seed=st.integers(0, 2**32),
@@ -147,7 +167,7 @@ def test_a_filter_that_is_sure_would_be_with_other_powers(name, seed, n, exactly
     rng = np.random.default_rng(seed)
     x = np.round(rng.standard_normal(n) * 3) if exactly else rng.standard_normal(n)
     w, line = np.empty(n), float(rng.choice([0.05, 0.25, 0.5, rng.random()]))
-    filters.weigh(x, w)
+    powers.weigh(x, w)
     kept = []
     for _ in range(4):
         y, v = x.copy(), w * (1 + rng.integers(-4, 5, n) * 2.0**-52)
