@@ -181,6 +181,7 @@ class NumberSet:
 
 NUMBERS, INTEGERS = NumberSet(), NumberSet(step=Fraction(1))
 PLAIN = NumberSet(spelled="plain")
+DIGITS = NumberSet(step=Fraction(1), spelled="digits")
 
 
 def _beyond(x: Fraction, sign: int) -> Fraction:

@@ -12,10 +12,9 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-from refimpl.grammar.number_sets import INTEGERS, NUMBER, PLAIN, NumberSet
+from refimpl.grammar.number_sets import DIGITS, INTEGERS, NUMBER, PLAIN, NumberSet
 
 _WHOLE = re.compile(r"(-?)([1-9]\d*)(\.\d*)?")
-DIGITS = replace(INTEGERS, spelled="digits")
 
 
 def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
