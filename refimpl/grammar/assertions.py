@@ -1,7 +1,7 @@
 """The keywords of JSON Schema that assert something about one type, as shapes of that type."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -142,21 +142,27 @@ class Assertions:
         )
 
     def numbers(self, schema: dict[str, Any]) -> tuple[NumberSet, ...]:
-        out: NumberSet | None = NUMBERS
-        for key, sign in (("minimum", 1), ("maximum", -1)):
-            other = "exclusive" + key.capitalize()
-            strict = schema.get(other) is True  # draft 4 has a flag beside the bound
-            for name, open_ in ((key, strict), (other, True)):
-                if is_number(schema.get(name)):
-                    x = fraction(schema[name])
-                    low, high = NumberSet(lo=x, lo_open=open_), NumberSet(hi=x, hi_open=open_)
-                    out = out.both(low if sign > 0 else high) if out else None
+        out: NumberSet | None = None
+        for part in list(self.bounds(schema)):
+            out = part if out is None else out.both(part)
+            if out is None:
+                return ()
+        return (out or NUMBERS,)
+
+    def bounds(self, schema: dict[str, Any]) -> Iterator[NumberSet]:
+        """What each keyword about numbers says."""
+        for key, name in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+            strict = schema.get(name) is True  # draft 4 has a flag beside the bound
+            for bound, open_ in ((schema.get(key), strict), (schema.get(name), True)):
+                if is_number(bound):
+                    x = fraction(bound)
+                    low = key == "minimum"
+                    yield NumberSet(lo=x, lo_open=open_) if low else NumberSet(hi=x, hi_open=open_)
         if "multipleOf" in schema:
             step = schema["multipleOf"]
             if not is_number(step) or step <= 0:
                 raise InputError(f"`multipleOf` must be a positive number, not {step!r:.60}")
-            out = out.both(NumberSet(step=fraction(step))) if out else None
-        return (out,) if out else ()
+            yield NumberSet(step=fraction(step))
 
     def string(self, schema: dict[str, Any]) -> StringSet | None:
         node, outer = self.r.ALL, None
