@@ -67,7 +67,7 @@ def smallest_alike(sets: Iterable[NumberSet], text: str) -> str:
 
 
 def digits_alike(sets: Sequence[NumberSet]) -> dict[str, str]:
-    """For some digits a smaller one: texts that end in them, without exponent, are alike.
+    """For some digits a smaller one: numbers that end in them, without exponent, are alike.
 
     What no bound tells apart: it holds neither the digit nor the one before.  0 is always special.
 
