@@ -26,7 +26,10 @@ class ObjectPlan:
         self._exprs: dict[Label, Expr] = self._by_name()
 
     def _by_name(self) -> dict[Label, Expr]:
-        """The expression of every name; each rule touches only the names it is about."""
+        """The expression of every name; each rule touches only the names it is about.
+
+        In which order the rules come does not matter, since `both` sorts.
+        """
         parts: dict[str, list[Expr]] = {n: [] for n in self.names}
         for keys, expr in self.shape.rules:
             if keys.patterns or keys.negative:
