@@ -10,6 +10,7 @@ passes the address of that.  `Header` keeps the arrays alive.
 6
 """
 
+import ctypes
 import operator
 from typing import Any
 
@@ -22,6 +23,8 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from numpy import ndarray
 
 from backends.numba.compile import jit_masks_cached
+
+_Bytes = ctypes.c_char * 0
 
 
 class Header:
@@ -48,10 +51,11 @@ class Header:
 
 
 def address_of(array: ndarray) -> int:
-    """Where an array begins; a tenth of the time that `array.ctypes.data` takes."""
-    interface = array.__array_interface__
-    assert interface["strides"] is None, "compiled code reads arrays in one piece"
-    return int(interface["data"][0])
+    """Where an array begins, in a third of the time that `array.ctypes.data` takes.
+
+    The array must be writable and, as compiled code reads it, in one piece; others are refused.
+    """
+    return ctypes.addressof(_Bytes.from_buffer(array))  # type: ignore[arg-type]
 
 
 class Growing:
@@ -61,17 +65,24 @@ class Growing:
         self.array: ndarray = np.zeros((16, columns), kind)
         self.size = 0
 
-    def extend(self, rows: Any) -> int:
-        """Puts rows at the end; the number of the first."""
-        first, self.size = self.size, self.size + len(rows)
+    def more(self, rows: int) -> int:
+        """So many rows of zeros at the end; the number of the first."""
+        first, self.size = self.size, self.size + rows
         while self.size > len(self.array):
             self.array = np.concatenate([self.array, np.zeros_like(self.array)])
+        return first
+
+    def extend(self, rows: Any) -> int:
+        """Puts rows at the end; the number of the first."""
+        first = self.more(len(rows))
         if len(rows):
             self.array[first : self.size] = rows
         return first
 
     def add(self, row: Any) -> int:
-        return self.extend((row,))
+        n = self.more(1)
+        self.array[n] = row
+        return n
 
 
 def signed(words: list[int]) -> list[int]:

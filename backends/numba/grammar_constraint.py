@@ -128,7 +128,7 @@ class CompiledConstraint(Storage):
             case g.NEED_FAMILY:
                 self.tables.explore(a, MORE_FAMILIES)
             case g.NEED_MEMBER:
-                new = len(self.tables.families)
+                new = len(self.tables.families.all)
                 self.tables.groups.explore(a, b)
                 self.tables.explore(new, MORE_FAMILIES)
             case g.NEED_NEXT:

@@ -7,13 +7,14 @@ document comes to them.  The names are those of all shapes there were at the beg
 shape left in the group knows is an unnamed key like others, and may come twice.
 """
 
-from collections.abc import Callable
+import re
 
 import numpy as np
 from numpy import ndarray
 
 from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import Growing, signed
+from backends.numba.grammar_families import Families
 from backends.numba.grammar_keys import KeyTables
 from backends.numba.grammar_layout import DEAD, UNKNOWN
 from backends.numba.grammar_words import WordTries
@@ -25,13 +26,14 @@ from refimpl.grammar.shapes import ObjectShape
 
 Threads = tuple[ObjectThread, ...]
 READY_MEMBERS = 32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Groups:
     """The groups and members of one schema."""
 
-    def __init__(self, grammar: JsonGrammar, words: WordTries, family: Callable[[Family], int]):
-        self.grammar, self.words, self.family = grammar, words, family
+    def __init__(self, grammar: JsonGrammar, words: WordTries, families: Families):
+        self.grammar, self.words, self.families = grammar, words, families
         self.keys = KeyTables()
         self.ids: dict[tuple[Threads, int], int] = {}
         self.states: list[tuple[Threads, KeyAutomaton]] = []
@@ -47,7 +49,7 @@ class Groups:
         if self.grammar.layout.in_order or counted:
             return False
         names = self.grammar.fit.plan(o).names
-        return len(names) <= g.MAX_NAMES and not any(map(_has_surrogate, names))
+        return len(names) <= g.MAX_NAMES and not _SURROGATE.search("".join(names))
 
     def start(self, threads: Threads) -> int:
         """The group of an object that begins, or DEAD if it is too large for the tables."""
@@ -107,7 +109,7 @@ class Groups:
         known = isinstance(name, str) and any(name in p.names for p in plans)
         key = (int(row[g.G_START]), family, nexts)
         if key not in self.member_ids:
-            self.member_ids[key] = self.members.add((self.family(family), -1))
+            self.member_ids[key] = self.members.add((self.families.number(family), -1))
             self.origins.append((group, nexts))
             if len(family) == 1:
                 self.next(self.member_ids[key], 1)
@@ -140,7 +142,3 @@ def packed(bits: list[bool]) -> list[int]:
     for i, bit in enumerate(bits):
         words[i >> 6] |= bit << (i & 63)
     return signed(words)
-
-
-def _has_surrogate(name: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in name)

@@ -13,8 +13,8 @@ import numpy as np
 from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
 from refimpl.grammar.number_intervals import fits, interval_of
-from refimpl.grammar.number_sets import INTEGERS, NUMBERS, NumberSet, is_complete
-from refimpl.grammar.number_settle import settle, smallest_alike
+from refimpl.grammar.number_sets import INTEGERS, NUMBER, NUMBERS, NumberSet, is_complete
+from refimpl.grammar.number_settle import digits_alike, settle, smallest_alike
 
 Threads = tuple[tuple[int, NumberSet], ...]
 READY_ROWS = 24
@@ -53,12 +53,17 @@ class NumberTables:
     def fill(self, state: int) -> None:
         """Makes the row of a state."""
         threads, text = self.states[state]
-        for column, byte in enumerate(NUMBER_BYTES):
-            target = self.after(threads, text + chr(byte))
-            self.table[state, column] = target
+        alike = {} if _EXPONENT.search(text) else digits_alike([s for _, s in threads])
+        row: dict[str, int] = {}
+        for byte in map(chr, NUMBER_BYTES):
+            same = row.get(alike.get(byte, byte.lower()))
+            row[byte] = self.after(threads, text + byte) if same is None else same
+        self.table[state, :N_DONE] = list(row.values())
 
     def after(self, threads: Threads, text: str) -> int:
         """The state after one more byte; texts that compare alike with all bounds share it."""
+        if not NUMBER.fullmatch(text):
+            return DEAD
         key = (threads, smallest_alike([s for _, s in threads], text.replace("E", "e")))
         if key not in self.targets:
             self.targets[key] = self._after(*key)

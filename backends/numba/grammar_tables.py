@@ -14,12 +14,13 @@ from numpy import ndarray
 
 from backends.numba import grammar_layout as g
 from backends.numba.grammar_arrays import Growing, signed
+from backends.numba.grammar_families import Families
 from backends.numba.grammar_groups import Groups, packed
 from backends.numba.grammar_layout import CHOICE, DEAD, STRING, TEXT, VALUE
 from backends.numba.grammar_vocabulary import Shared
 from backends.numba.grammar_words import WordTries
 from refimpl.grammar.json_grammar import JsonGrammar
-from refimpl.grammar.json_states import Family, Number, Text, Value
+from refimpl.grammar.json_states import Number, Text, Value
 from refimpl.grammar.machine import Machine
 from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, Union
 
@@ -32,34 +33,23 @@ class Tables:
     def __init__(self, grammar: JsonGrammar, machine: Machine, shared: Shared):
         self.grammar, self.machine, self.shared = grammar, machine, shared
         self.union, self.fit = grammar.reader.union, grammar.fit
-        self.ids: dict[Family, int] = {}
-        self.families: list[Family] = []
-        self.rows, self.first = Growing(g.FAMILY_COLUMNS), Growing(4, np.int64)
+        self.families = Families()
         self.strings = Growing(g.STRING_COLUMNS)
         self.string_ids: dict[tuple[int, int, int], int] = {}
         self.arrays, self.prefixes = Growing(g.ARRAY_COLUMNS), Growing(1)
         self.objects, self.names = Growing(g.OBJECT_COLUMNS), Growing(1)
         self.keys = Growing(2 * g.SET_WORDS, np.int64)  # of an object: required, never allowed
         self.words = WordTries()
-        self.groups = Groups(grammar, self.words, self.family)
-
-    def family(self, family: Family) -> int:
-        """The number of a family; its row is made by `fill`."""
-        if family not in self.ids:
-            self.ids[family] = len(self.ids)
-            self.families.append(family)
-            self.rows.add(_NOT_READY)
-            self.first.add((0, 0, 0, 0))
-        return self.ids[family]
+        self.groups = Groups(grammar, self.words, self.families)
 
     def satisfiable(self, expr: Expr) -> int:
-        return self.family((expr,)) if self.fit.sat(expr) else DEAD
+        return self.families.number((expr,)) if self.fit.sat(expr) else DEAD
 
     def fill(self, family: int) -> None:
         """Makes the row of a family."""
-        if self.rows.array[family, g.F_READY]:
+        if self.families.rows.array[family, g.F_READY]:
             return
-        unions = [(i, self.union(e)) for i, e in enumerate(self.families[family])]
+        unions = [(i, self.union(e)) for i, e in enumerate(self.families.all[family])]
         row = (
             1,
             *words(unions),
@@ -68,13 +58,13 @@ class Tables:
             *self.array(unions),
             *self.object(unions),
         )
-        self.rows.array[family] = row
-        self.first.array[family, :2] = _first_bytes(row)
+        self.families.rows.array[family] = row
+        self.families.first.array[family, :2] = _first_bytes(row)
 
     def explore(self, family: int, rows: int) -> None:
         """Makes so many rows; those that were met together mostly come together."""
         for n in range(family, family + rows):
-            if n < len(self.families):
+            if n < len(self.families.all):
                 self.fill(n)
 
     # --- the parts of a family
@@ -159,7 +149,7 @@ class Tables:
 
     def places(self) -> dict[int, ndarray]:
         return {
-            g.FAMILIES: self.rows.array, g.FIRST: self.first.array,
+            g.FAMILIES: self.families.rows.array, g.FIRST: self.families.first.array,
             g.STRINGS: self.strings.array, g.ARRAYS: self.arrays.array,
             g.PREFIXES: self.prefixes.array, g.OBJECTS: self.objects.array,
             g.NAMES: self.names.array, g.KEYS: self.keys.array, g.TRIE: self.words.array(),
@@ -170,15 +160,12 @@ class Tables:
         """The state that a local state of the machine is, or DEAD."""
         match local:
             case Value(family, ws) if len(family) <= g.MAX_RESULTS:
-                return VALUE << 48 | ws << 32 | self.family(family)
+                return VALUE << 48 | ws << 32 | self.families.number(family)
             case Text(threads, ()) if threads[-1][0] < g.MAX_RESULTS:
                 return TEXT << 48 | self.shared.texts.state(threads)
             case Number(threads, text) if threads[-1][0] < g.MAX_RESULTS:
                 return g.NUMBER << 48 | self.shared.numbers.state(threads, text)
         return DEAD
-
-
-_NOT_READY = (0,) * g.FAMILY_COLUMNS
 
 
 def is_set_of_strings(grammar: JsonGrammar, a: ArrayShape) -> bool:

@@ -141,7 +141,7 @@ class CompiledTries:
             g.PLAIN: self.slice, g.TWINS: np.ascontiguousarray(vocabulary.trie.twins, np.int32),
             g.STOPS: np.array(vocabulary.stops, np.int32),
             g.FOUND: np.zeros(len(tokens) + 1, np.int32),
-            g.BYTES: np.frombuffer(b"".join(tokens) or b" ", np.uint8),
+            g.BYTES: np.frombuffer(bytearray(b"".join(tokens) or b" "), np.uint8),
             g.STARTS: np.cumsum([0, *map(len, tokens)]).astype(np.int32),
         }  # fmt: skip
         self.header = Header(g.PLACES)

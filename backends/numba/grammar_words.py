@@ -34,7 +34,7 @@ class WordTries:
             text = np.frombuffer(joined.encode("utf-32-le") or bytes(4), np.uint32)
             lengths = np.array([len(w) for words in new for w in words] or [0], np.int32)
             counts = np.array([len(words) for words in new], np.int32)
-            begin = self.table.extend(np.zeros((self.size - self.table.size, TRIE_COLUMNS)))
+            begin = self.table.more(self.size - self.table.size)
             fill_tries(text, lengths, counts, self.table.array, begin)
             self.made = len(self.words)
         return self.table.array

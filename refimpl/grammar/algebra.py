@@ -5,7 +5,6 @@ say more than another one are dropped, and a combination that stays too large is
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import product
 from typing import TypeVar
 
@@ -90,16 +89,10 @@ class Algebra:
             raise _too_many(MAX_PAIRS)
         numbers = _product(u.numbers, v.numbers, NUMBERS, NumberSet.both)
         strings = _product(u.strings, v.strings, self.any_string, self._both_strings)
-        arrays = (self.both_arrays(a, b) for a, b in product(u.arrays, v.arrays))
-        objects = (self._both_objects(a, b) for a, b in product(u.objects, v.objects))
-        out = Union(
-            u.literals & v.literals,
-            numbers,
-            strings,
-            _limit(tuple(dict.fromkeys(x for x in arrays if x))),
-            tuple(dict.fromkeys(x for x in objects if x)),
-        )
-        most = max(len(numbers), len(strings), len(out.arrays), len(out.objects))
+        arrays = _product(u.arrays, v.arrays, self.any_array, self.both_arrays)
+        objects = _product(u.objects, v.objects, ANY_OBJECT, self._both_objects)
+        out = Union(u.literals & v.literals, numbers, strings, arrays, objects)
+        most = max(len(numbers), len(strings), len(arrays), len(objects))
         return self.either(out) if most > 1 else out
 
     def _both_strings(self, a: StringSet, b: StringSet) -> StringSet | None:
@@ -124,36 +117,39 @@ class Algebra:
         return StringSet(node, lo, hi, outer) if self.r.is_live(node, MAX_STATES) else None
 
     def both_arrays(self, a: ArrayShape, b: ArrayShape) -> ArrayShape | None:
-        lo, hi = max(a.lo, b.lo), _least(a.hi, b.hi)
-        if hi is not None and lo > hi:
-            return None
         n = max(len(a.prefix), len(b.prefix))
         done = None if None in (a.evaluated, b.evaluated) else max(a.evaluated, b.evaluated)  # type: ignore[type-var]
-        return ArrayShape(
-            tuple(self.e.both(a.item(i), b.item(i)) for i in range(n)),
-            self.e.both(a.rest, b.rest),
-            lo,
-            hi,
-            a.contains | b.contains,
-            a.unique or b.unique,
-            done,
-            a.evaluated_items | b.evaluated_items,
+        return possible_array(
+            ArrayShape(
+                tuple(self.e.both(a.item(i), b.item(i)) for i in range(n)),
+                self.e.both(a.rest, b.rest),
+                max(a.lo, b.lo),
+                _least(a.hi, b.hi),
+                a.contains | b.contains,
+                a.unique or b.unique,
+                done,
+                a.evaluated_items | b.evaluated_items,
+            )
         )
 
     def _both_objects(self, a: ObjectShape, b: ObjectShape) -> ObjectShape | None:
-        required, hi = a.required | b.required, _least(a.hi, b.hi)
-        lo = max(a.lo, b.lo)
-        if hi is not None and max(lo, len(required)) > hi:
-            return None
-        rules = a.rules | b.rules
-        if any(self._forbids(rule, key) for rule in rules for key in required):
-            return None
-        return ObjectShape(
-            rules, required, lo, hi, a.exists | b.exists, a.evaluated.plus(b.evaluated)
+        return self.possible_object(
+            ObjectShape(
+                a.rules | b.rules,
+                a.required | b.required,
+                max(a.lo, b.lo),
+                _least(a.hi, b.hi),
+                a.exists | b.exists,
+                a.evaluated.plus(b.evaluated),
+            )
         )
 
-    def _forbids(self, rule: tuple[KeySet, Expr], key: str) -> bool:
-        return rule[1] is self.e.NONE and rule[0].has(key, self.r)
+    def possible_object(self, o: ObjectShape) -> ObjectShape | None:
+        """The shape, unless counts or a required key that is forbidden contradict it."""
+        if o.hi is not None and max(o.lo, len(o.required)) > o.hi:
+            return None
+        forbidden = [keys for keys, expr in o.rules if expr is self.e.NONE]
+        return None if any(k.has(key, self.r) for k in forbidden for key in o.required) else o
 
     # --- complement
 
@@ -174,7 +170,7 @@ class Algebra:
 
     def _without(self, u: Union, complement: Union, kind: str) -> Union:
         part = Union(**{kind: getattr(u, kind)})
-        return replace(u, **{kind: getattr(self.both(part, complement), kind)})
+        return u._replace(**{kind: getattr(self.both(part, complement), kind)})
 
     def _non_string(self, s: StringSet) -> Iterator[StringSet]:
         if self.r.is_live(node := self.r.non(s.outer or s.node), MAX_STATES):
@@ -191,13 +187,13 @@ class Algebra:
                 yield ArrayShape((top,) * i + (e.non(item),), top, lo=i + 1)
         if a.rest is not top:
             some = Contains(len(a.prefix), e.non(a.rest), 1, None)
-            yield replace(self.any_array, contains=frozenset({some}))
+            yield self.any_array._replace(contains=frozenset({some}))
         for lo, hi in _outside(a.lo, a.hi):
             yield ArrayShape((), top, lo, hi)
         for c in sorted(a.contains, key=contains_order):
             for lo, hi in _outside(c.lo, c.hi):
                 other = Contains(c.start, c.expr, lo, hi)
-                yield replace(self.any_array, contains=frozenset({other}))
+                yield self.any_array._replace(contains=frozenset({other}))
         if a.unique:
             raise UnsupportedError("the negation of uniqueItems")
 
@@ -218,9 +214,16 @@ def _product(
     xs: tuple[T, ...], ys: tuple[T, ...], top: T, both: Callable[[T, T], T | None]
 ) -> tuple[T, ...]:
     """Each with each, less what is empty; what holds everything changes nothing."""
+    if not (xs and ys):
+        return ()
     if xs == (top,) or ys == (top,):
         return ys if xs == (top,) else xs
     return tuple(z for z in (both(x, y) for x, y in product(xs, ys)) if z)
+
+
+def possible_array(a: ArrayShape) -> ArrayShape | None:
+    """The shape, unless its counts contradict each other."""
+    return None if a.hi is not None and a.lo > a.hi else a
 
 
 def _some_member(keys: KeySet, value: Expr) -> ObjectShape:

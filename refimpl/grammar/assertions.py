@@ -1,13 +1,13 @@
 """The keywords of JSON Schema that assert something about one type, as shapes of that type."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from refimpl.errors import InputError
-from refimpl.grammar.algebra import Algebra
+from refimpl.grammar.algebra import Algebra, possible_array
 from refimpl.grammar.formats import format_language, outer_language
 from refimpl.grammar.json_values import (
     count,
@@ -17,13 +17,14 @@ from refimpl.grammar.json_values import (
     object_of,
     text_of,
 )
-from refimpl.grammar.number_sets import INTEGERS, NUMBERS, NumberSet
+from refimpl.grammar.number_sets import DIGITS, INTEGERS, NUMBERS, NumberSet
 from refimpl.grammar.regex import Node, Regexes
 from refimpl.grammar.regex_language import search
 from refimpl.grammar.resources import Resources, Schema
 from refimpl.grammar.shapes import (
     ANY_OBJECT,
     EVERY_KEY,
+    NO_KEY,
     NOTHING,
     ArrayShape,
     Contains,
@@ -47,6 +48,15 @@ class SchemaOptions:
     resources: Mapping[str, Schema] = field(default_factory=dict)
 
 
+# Keywords that `assertions` reads; `types` reads "type", "const" and "enum".
+ASSERTIONS = frozenset({
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+    "pattern", "format", "minLength", "maxLength",
+    "items", "prefixItems", "additionalItems", "contains", "minContains", "maxContains",
+    "minItems", "maxItems", "uniqueItems",
+    "properties", "patternProperties", "additionalProperties", "propertyNames", "required",
+    "minProperties", "maxProperties",
+})  # fmt: skip
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
@@ -63,6 +73,7 @@ class Assertions:
         self.r, self.e = regexes, Exprs()
         self.algebra = Algebra(self.r, self.e)
         self.patterns: dict[str, Node] = {}
+        self._types: dict[tuple[str, ...], Union] = {}
 
     def const(self, value: Any) -> Expr:
         raise NotImplementedError  # a SchemaReader knows expressions
@@ -99,47 +110,59 @@ class Assertions:
     # --- one schema
 
     def types(self, schema: dict[str, Any]) -> Union:
-        types = schema.get("type", list(_TYPES))
+        types = schema.get("type", "any")
         types = [types] if isinstance(types, str) else types
         if not isinstance(types, list) or any(t not in (*_TYPES, "any") for t in types):
             raise InputError(f"`type` {types!r:.60} names no JSON type")
-        types = _TYPES if "any" in types else types
-        integer = INTEGERS
-        if "draft-04" in self.resources.dialect_of(schema):
-            integer = replace(INTEGERS, spelled="digits")
-        literals = {"null"} if "null" in types else set()
-        literals |= {"true", "false"} if "boolean" in types else set()
-        numbers = [NUMBERS] if "number" in types else [integer] if "integer" in types else []
-        any_ = self.algebra
-        u = Union(
-            frozenset(literals),
-            tuple(numbers),
-            (any_.any_string,) if "string" in types else (),
-            (any_.any_array,) if "array" in types else (),
-            (ANY_OBJECT,) if "object" in types else (),
-        )
+        if "integer" in types and "draft-04" in self.resources.dialect_of(schema):
+            types = [*types, "digits"]
+        key = tuple(types)
+        if key not in self._types:
+            self._types[key] = self._union_of_types(key)
+        u = self._types[key]
         if "const" in schema:
-            u = any_.both(u, self.const_union(schema["const"]))
+            u = self.algebra.both(u, self.const_union(schema["const"]))
         if "enum" in schema:
-            u = any_.both(u, self.enum(list_of(schema, "enum")))
+            u = self.algebra.both(u, self.enum(list_of(schema, "enum")))
         return u
 
+    def _union_of_types(self, types: tuple[str, ...]) -> Union:
+        """All values of these types; of integers only those spelled as digits, if that is said."""
+        types = _TYPES if "any" in types else types
+        literals = {"null"} if "null" in types else set()
+        literals |= {"true", "false"} if "boolean" in types else set()
+        integer = DIGITS if "digits" in types else INTEGERS
+        numbers = (NUMBERS,) if "number" in types else (integer,) if "integer" in types else ()
+        return Union(
+            frozenset(literals),
+            numbers,
+            (self.algebra.any_string,) if "string" in types else (),
+            (self.algebra.any_array,) if "array" in types else (),
+            (ANY_OBJECT,) if "object" in types else (),
+        )
+
     def numbers(self, schema: dict[str, Any]) -> tuple[NumberSet, ...]:
-        out: NumberSet | None = NUMBERS
-        for key, sign in (("minimum", 1), ("maximum", -1)):
-            other = "exclusive" + key.capitalize()
-            strict = schema.get(other) is True  # draft 4 has a flag beside the bound
-            for name, open_ in ((key, strict), (other, True)):
-                if is_number(schema.get(name)):
-                    x = fraction(schema[name])
-                    low, high = NumberSet(lo=x, lo_open=open_), NumberSet(hi=x, hi_open=open_)
-                    out = out.both(low if sign > 0 else high) if out else None
+        out: NumberSet | None = None
+        for part in list(self.bounds(schema)):
+            out = part if out is None else out.both(part)
+            if out is None:
+                return ()
+        return (out or NUMBERS,)
+
+    def bounds(self, schema: dict[str, Any]) -> Iterator[NumberSet]:
+        """What each keyword about numbers says."""
+        for key, name in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+            strict = schema.get(name) is True  # draft 4 has a flag beside the bound
+            for bound, open_ in ((schema.get(key), strict), (schema.get(name), True)):
+                if is_number(bound):
+                    x = fraction(bound)
+                    low = key == "minimum"
+                    yield NumberSet(lo=x, lo_open=open_) if low else NumberSet(hi=x, hi_open=open_)
         if "multipleOf" in schema:
             step = schema["multipleOf"]
             if not is_number(step) or step <= 0:
                 raise InputError(f"`multipleOf` must be a positive number, not {step!r:.60}")
-            out = out.both(NumberSet(step=fraction(step))) if out else None
-        return (out,) if out else ()
+            yield NumberSet(step=fraction(step))
 
     def string(self, schema: dict[str, Any]) -> StringSet | None:
         node, outer = self.r.ALL, None
@@ -157,7 +180,7 @@ class Assertions:
             self.patterns[pattern] = search(self.r, pattern)
         return self.patterns[pattern]
 
-    def array(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ArrayShape:
+    def array(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ArrayShape | None:
         items, rest = schema.get("prefixItems", []), schema.get("items")
         if isinstance(rest, list):
             items, rest = rest, schema.get("additionalItems")
@@ -178,34 +201,35 @@ class Assertions:
             frozenset(c for c in contains if c.lo or c.hi is not None),
             schema.get("uniqueItems") is True,
         )
-        if not self.tracks:
-            return shape
-        done = None if rest is not None else len(prefix)
-        return replace(shape, evaluated=done, evaluated_items=frozenset(evaluated))
+        if self.tracks:
+            done = None if rest is not None else len(prefix)
+            shape = shape._replace(evaluated=done, evaluated_items=frozenset(evaluated))
+        return possible_array(shape)
 
-    def object(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ObjectShape:
+    def object(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> ObjectShape | None:
         named = object_of(schema, "properties")
-        rules = {(KeySet(frozenset({k})), sub(v)) for k, v in named.items()}
+        rules = [(KeySet(frozenset((k,))), sub(v)) for k, v in named.items()]
         by_pattern = object_of(schema, "patternProperties")
         patterns = {self.pattern(p): sub(v) for p, v in by_pattern.items()}
         known = KeySet(frozenset(named), frozenset(patterns))
-        rules |= {(KeySet(patterns=frozenset({p})), e) for p, e in patterns.items()}
+        rules += [(KeySet(patterns=frozenset((p,))), e) for p, e in patterns.items()]
         evaluated = known
         if "additionalProperties" in schema:
-            rules.add((known.others(), sub(schema["additionalProperties"])))
+            rules.append((known.others(), sub(schema["additionalProperties"])))
             evaluated = EVERY_KEY
         if "propertyNames" in schema:
             names = self.key_language(sub(schema["propertyNames"]))
-            rules.add((KeySet(patterns=frozenset({names})).others(), self.e.NONE))
+            rules.append((KeySet(patterns=frozenset((names,))).others(), self.e.NONE))
         required = schema.get("required", [])
         required = required if isinstance(required, list) else []  # draft 3 has a flag here
-        return ObjectShape(
+        shape = ObjectShape(
             frozenset((k, e) for k, e in rules if e is not self.e.ALL),
             frozenset(k for k in required if isinstance(k, str)),
             count(schema, "minProperties") or 0,
             count(schema, "maxProperties"),
-            evaluated=evaluated if self.tracks else KeySet(),
+            evaluated=evaluated if self.tracks else NO_KEY,
         )
+        return self.algebra.possible_object(shape)
 
     def key_language(self, expr: Expr) -> Node:
         """The keys that are valid strings under a schema."""

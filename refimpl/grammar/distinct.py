@@ -55,7 +55,7 @@ def is_infinite(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> bool:
         return True
     for o in u.objects:
         plan = fit.plan(o)
-        if not plan.fits(frozenset(), 0, plan.exists, fit.sat):
+        if not plan.is_possible(fit.sat):
             continue
         if any(is_infinite(fit, plan.expr(k), most, depth + 1) for k in o.required):
             return True

@@ -12,7 +12,6 @@ be several choices, and a state keeps them all.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -20,7 +19,7 @@ from refimpl.errors import UnsupportedError
 from refimpl.grammar.distinct import MAX_MEMBERS, is_infinite, matching, members
 from refimpl.grammar.json_values import canonical
 from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
-from refimpl.grammar.members import ObjectPlan, Sat
+from refimpl.grammar.members import ObjectPlan, Sat, names_and_patterns
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import (
     ArrayShape,
@@ -91,10 +90,7 @@ class Fit:
                 for options in product(*(_options(self.e, c) for c in a.contains)):
                     yield self.e.both(base, *options)
         for o in union.objects:
-            plan = self.plan(o)
-            for label in plan.labels:
-                for base, _ in plan.choices(label, plan.exists):
-                    yield base
+            yield from self.plan(o).parts()
 
     def _has_value(self, expr: Expr, sat: Sat) -> bool:
         u = self.reader.union(expr)
@@ -102,7 +98,7 @@ class Fit:
             return True
         return any(
             self._array_fits(a, 0, (0,) * len(a.contains), sat) and self.enough(a) for a in u.arrays
-        ) or any(self.plan(o).fits(frozenset(), 0, self.plan(o).exists, sat) for o in u.objects)
+        ) or any(self.plan(o).is_possible(sat) for o in u.objects)
 
     # --- arrays
 
@@ -163,7 +159,7 @@ class Fit:
 
     def unlike(self, expr: Expr, values: frozenset[str]) -> Expr:
         """The expression without these values (given in canonical text)."""
-        consts = (self.e.leaf(("const", v)) for v in sorted(values))
+        consts = (self.e.leaf("const", v) for v in sorted(values))
         return self.e.both(expr, *(self.e.non(c) for c in consts))
 
     def distinct(self, a: ArrayShape, index: int, values: frozenset[str]) -> bool:
@@ -217,7 +213,7 @@ class Fit:
             self.distinct(a, 0, frozenset())
         for a in self._inside(unique):  # which may have to be longer than one before it
             if a.unique:
-                self.distinct(replace(a, lo=max(a.lo, 2)), 0, frozenset())
+                self.distinct(a._replace(lo=max(a.lo, 2)), 0, frozenset())
 
     def _inside(self, arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
         """The arrays that their items may be or hold."""
@@ -232,9 +228,11 @@ class Fit:
     # --- objects
 
     def plan(self, o: ObjectShape) -> ObjectPlan:
-        if o not in self._plans:
-            self._plans[o] = ObjectPlan(self, o)
-        return self._plans[o]
+        plan = self._plans.get(o)
+        if plan is None:
+            keys = self.key_automaton(*names_and_patterns(o))
+            plan = self._plans[o] = ObjectPlan(self.e, self.r, o, keys)
+        return plan
 
     def automaton(self, shapes: Iterable[ObjectShape], extra: frozenset[str]) -> KeyAutomaton:
         """The one automaton that labels keys for several shapes at once."""

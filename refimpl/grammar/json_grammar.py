@@ -59,11 +59,17 @@ class JsonGrammar(ObjectSteps):
 
     def __init__(self, reader: SchemaReader, layout: Layout):
         super().__init__(reader, layout)
+        self._start: Local | None = None
         self._begun: dict[tuple[Family, int], Local | None] = {}
         self._structure: dict[Local, Row] = {}
         self._next_items: dict[tuple[ArrayThread, ...], tuple[Family, ItemFrame]] = {}
 
     def start(self) -> Local:
+        if self._start is None:
+            self._start = self._first()
+        return self._start
+
+    def _first(self) -> Local:
         root = self.reader.start()
         if not self.fit.sat(root):
             raise UnsatisfiableError("no value satisfies this schema; there is nothing to generate")

@@ -5,6 +5,7 @@ where i is the place of its expression in the family.  `ws` counts white space r
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from refimpl.errors import InputError
 from refimpl.grammar.fit import Counts
@@ -49,8 +50,7 @@ class ArrayThread:
     values: frozenset[str] = frozenset()  # what `uniqueItems` has seen, in canonical text
 
 
-@dataclass(frozen=True)
-class ObjectThread:
+class ObjectThread(NamedTuple):
     i: int
     shape: ObjectShape
     pending: tuple[Exists, ...]

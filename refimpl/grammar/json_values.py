@@ -6,12 +6,12 @@ True
 
 import json
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 
 from refimpl.errors import InputError
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -158,7 +158,8 @@ class KeyAutomaton:
         self, states: list[KeyState], labels: dict[KeyState, Label], label: Label
     ) -> int | None:
         """Words with that label: paths from the start, unless a useful state lies on a cycle."""
-        useful = {s for s in states if labels[s] == label}
+        ends = {s for s in states if labels[s] == label}
+        useful = set(ends)
         back: dict[KeyState, list[KeyState]] = {}
         for s in states:
             for _, t in self.row(s):
@@ -169,7 +170,7 @@ class KeyAutomaton:
                 if s not in useful:
                     useful.add(s)
                     todo.append(s)
-        return _paths(self, self.start, useful, lambda s: labels[s] == label)
+        return _Paths(self, useful, ends).count(self.start)
 
 
 class JointKeys(KeyAutomaton):
@@ -199,33 +200,29 @@ class JointKeys(KeyAutomaton):
             yield part, (state[0], tuple(state[1][i] for i in places)), frozenset(names | own)
 
 
-def _paths(
-    keys: KeyAutomaton,
-    start: KeyState,
-    useful: set[KeyState],
-    goal: Callable[[KeyState], bool],
-) -> int | None:
-    counts: dict[KeyState, int | None] = {}
-    open_: set[KeyState] = set()
+class _Paths:
+    """Counts the words that lead to one of `ends`; `useful` are the states on the way there."""
 
-    def visit(state: KeyState) -> int | None:
-        if state in open_:
+    def __init__(self, keys: KeyAutomaton, useful: set[KeyState], ends: set[KeyState]):
+        self.keys, self.useful, self.ends = keys, useful, ends
+        self.counts: dict[KeyState, int] = {}
+        self.open: set[KeyState] = set()
+
+    def count(self, state: KeyState) -> int | None:
+        """From this state; None is infinitely many."""
+        if state in self.open:
             return None
-        if state not in counts:
-            open_.add(state)
-            total = int(goal(state))
-            row = keys.row(state)
-            for i, (p, t) in enumerate(row):
-                if t in useful:
-                    end = row[i + 1][0] if i + 1 < len(row) else MAX_CODE_POINT + 1
-                    if p <= 0xD800 < end:  # the surrogates are not characters
-                        end -= 0x800
-                    n = visit(t)
-                    if n is None:
-                        return None
-                    total += n * max(end - p, 0)
-            open_.discard(state)
-            counts[state] = total
-        return counts[state]
-
-    return visit(start) if start in useful else 0
+        if state not in self.counts and state in self.useful:
+            self.open.add(state)
+            total, row = int(state in self.ends), self.keys.row(state)
+            for i, (p, target) in enumerate(row):
+                end = row[i + 1][0] if i + 1 < len(row) else MAX_CODE_POINT + 1
+                if p <= 0xD800 < end:  # the surrogates are not characters
+                    end -= 0x800
+                n = self.count(target)
+                if n is None:
+                    return None
+                total += n * max(end - p, 0)
+            self.open.discard(state)
+            self.counts[state] = total
+        return self.counts.get(state, 0)

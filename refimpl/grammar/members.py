@@ -5,16 +5,12 @@ used, and `fits` whether an object can still be finished.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.keys import KeyAutomaton, Label
-from refimpl.grammar.shapes import Expr, KeySet, ObjectShape, rule_order
-
-if TYPE_CHECKING:
-    from refimpl.grammar.fit import Fit
+from refimpl.grammar.regex import Node, Regexes
+from refimpl.grammar.shapes import Expr, Exprs, KeySet, ObjectShape, rule_order
 
 Exists = tuple[KeySet, Expr]
 Sat = Callable[[Expr], bool]
@@ -23,44 +19,44 @@ Sat = Callable[[Expr], bool]
 class ObjectPlan:
     """One object shape, prepared: which labels there are and what their values must satisfy."""
 
-    def __init__(self, fit: "Fit", shape: ObjectShape):
-        self.fit, self.shape, self.e = fit, shape, fit.e
-        keysets = [k for k, _ in (*shape.rules, *shape.exists)]
-        self.names = tuple(sorted(shape.required.union(*(k.names for k in keysets))))
-        self.patterns = tuple(sorted(frozenset().union(*(k.patterns for k in keysets))))
-        self.rules = sorted(shape.rules, key=rule_order)
+    def __init__(self, e: Exprs, r: Regexes, shape: ObjectShape, automaton: KeyAutomaton):
+        self.e, self.r, self.shape, self.automaton = e, r, shape, automaton
+        self.names, self.patterns = automaton.names, automaton.patterns
         self.exists: tuple[Exists, ...] = tuple(sorted(shape.exists, key=rule_order))
         self._exprs: dict[Label, Expr] = self._by_name()
 
     def _by_name(self) -> dict[Label, Expr]:
-        """The expression of every name; each rule touches only the names it is about."""
+        """The expression of every name; each rule touches only the names it is about.
+
+        In which order the rules come does not matter, since `both` sorts.
+        """
         parts: dict[str, list[Expr]] = {n: [] for n in self.names}
-        for keys, expr in self.rules:
+        for keys, expr in self.shape.rules:
             if keys.patterns or keys.negative:
-                chosen = [n for n in self.names if keys.has(n, self.fit.r)]
+                chosen = [n for n in self.names if keys.has(n, self.r)]
             else:
                 chosen = list(keys.names)
             for n in chosen:
                 parts[n].append(expr)
         return {n: self.e.both(*exprs) for n, exprs in parts.items()}
 
-    @cached_property
-    def automaton(self) -> KeyAutomaton:
-        return self.fit.automaton([self.shape], frozenset())
-
-    @cached_property
-    def labels(self) -> tuple[Label, ...]:
-        return (*self.names, *self.automaton.supply)
+    def parts(self) -> Iterator[Expr]:
+        """Every expression a member may have to satisfy."""
+        for label in (*self.names, *self.automaton.supply):
+            if self.exists:
+                yield from (expr for expr, _ in self.choices(label, self.exists))
+            else:
+                yield self.expr(label)
 
     def _has(self, keys: KeySet, label: Label) -> bool:
         if isinstance(label, str):
-            return keys.has(label, self.fit.r)
+            return keys.has(label, self.r)
         return any(p in label for p in keys.patterns) != keys.negative
 
     def expr(self, label: Label) -> Expr:
         """What the value under a key with this label must satisfy."""
         if label not in self._exprs:
-            parts = (x for keys, x in self.rules if self._has(keys, label))
+            parts = (x for keys, x in self.shape.rules if self._has(keys, label))
             self._exprs[label] = self.e.both(*parts)
         return self._exprs[label]
 
@@ -70,6 +66,9 @@ class ObjectPlan:
         """The ways a member can be used: it may meet any of the open obligations."""
         base = self.expr(label)
         able = [x for x in pending if self._has(x[0], label)]
+        if not able:
+            yield base, pending
+            return
         if len(able) > 8:
             raise UnsupportedError("more than eight negated member rules about one key")
         for bits in product((True, False), repeat=len(able)):
@@ -77,10 +76,14 @@ class ObjectPlan:
             rest = tuple(x for x in pending if x not in met)
             yield self.e.both(base, *(x[1] for x in met)), rest
 
+    def is_possible(self, sat: Sat) -> bool:
+        """Whether there is any such object."""
+        return self.fits(frozenset(), 0, self.exists, sat)
+
     def fits(self, seen: frozenset[str], count: int, pending: tuple[Exists, ...], sat: Sat) -> bool:
         """Whether an object with these keys so far can be finished."""
         o = self.shape
-        missing = [k for k in sorted(o.required) if k not in seen]
+        missing = sorted(o.required - seen)
         need = count + len(missing)
         if (o.hi is not None and need > o.hi) or not all(sat(self.expr(k)) for k in missing):
             return False
@@ -143,3 +146,11 @@ class ObjectPlan:
             for i in range(len(taken) + 1):
                 if supply is None or i < supply:
                     yield (label, i), label
+
+
+def names_and_patterns(o: ObjectShape) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+    """All that a shape knows keys by, sorted."""
+    keysets = [k for k, _ in (*o.rules, *o.exists)]
+    names = o.required.union(*(k.names for k in keysets))
+    patterns: frozenset[Node] = frozenset().union(*(k.patterns for k in keysets))
+    return tuple(sorted(names)), tuple(sorted(patterns))

@@ -120,23 +120,36 @@ def interval_of(s: NumberSet) -> Interval | None:
 
 
 @lru_cache(maxsize=4096)
-def points_of(s: NumberSet) -> tuple[NumberSet, ...]:
-    """A finite set as sets of one number."""
+def points_of(s: NumberSet) -> tuple[tuple[str, NumberSet], ...]:
+    """A finite set as sets of one number, each with its digits less the zeros around them."""
     members = sorted(x for x in s.only or () if s.has(x))
     step = Fraction(1) if s.spelled == "digits" else None
     whole = (x for x in members if step is None or x.denominator == 1)
-    return tuple(NumberSet(lo=x, hi=x, step=step, spelled=s.spelled) for x in whole)
+    return tuple((_digits(x), NumberSet(lo=x, hi=x, step=step, spelled=s.spelled)) for x in whole)
+
+
+def _digits(x: Fraction) -> str:
+    """The denominator of a decimal fraction divides this power of ten."""
+    return str(abs(x.numerator) * 10 ** x.denominator.bit_length() // x.denominator).strip("0")
+
+
+def _fits_some(s: NumberSet, text: str) -> bool:
+    """A member begins with the digits read, wherever the point is, or zeros were read after all."""
+    m = NUMBER.fullmatch(text)
+    read = ((m[2] or "") + (m[4] or "")).lstrip("0") if m else ""
+    begun = ((d, p) for d, p in points_of(s) if d.startswith(read) or d == read.rstrip("0"))
+    return any(fits(point, text) for _, point in begun)
 
 
 def fits(s: NumberSet, text: str) -> bool:
     """Whether some number of the set begins with `text`: equal to `can_complete`."""
     if s.only is not None:
-        return any(fits(point, text) for point in points_of(s))
+        return _fits_some(s, text)
     m = NUMBER.fullmatch(text)
     if s.free or not m or m[2] is None:
         return can_complete(s, text)
     interval = interval_of(s.mirrored if m[1] else s)
-    if interval is None or (m[5] and m[4] == ""):
+    if interval is None:
         return can_complete(s, text)
     if s.spelled == "digits" and (m[3] is not None or m[5]):
         return False
@@ -153,7 +166,7 @@ def fits(s: NumberSet, text: str) -> bool:
     longer = m[3] is None and digits > 0
     if not (longer or one_digit):
         return False
-    powers = scales(s.mirrored if m[1] else s, Fraction(digits) / 10 ** len(fraction))
+    powers = scales(s.mirrored if m[1] else s, digits, 10 ** len(fraction))
     if longer and interval.meets_scaled(digits, 0, range(1, powers.stop)):
         return True
     return one_digit and interval.meets_scaled(digits, k, powers)

@@ -27,7 +27,8 @@ from fractions import Fraction
 from functools import cached_property
 
 MAX_EXPONENT = 300
-NUMBER = re.compile(r"(-?)(0|[1-9]\d*)?(\.(\d*))?([eE]([+-]?)(\d*))?")
+# How a number may begin: sign, whole part, fraction with its point, exponent with its letter.
+NUMBER = re.compile(r"(-?)(?:(0|[1-9]\d*)(\.(\d*))?((?<!\.)[eE]([+-]?)(\d*))?)?")
 _JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -78,6 +79,13 @@ class NumberSet:
     @cached_property
     def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
         return tuple((_beyond(c, -1), _beyond(c, +1)) for c in sorted(self.without))
+
+    @cached_property
+    def magnitudes(self) -> tuple[int, int]:
+        """Of the smallest and the largest number that describes the set, signs aside."""
+        known = (*self.bounds, self.step, *self.not_steps, *(self.only or self.without))
+        sizes = [_magnitude(abs(x)) for x in known if x]
+        return min(sizes, default=1), max(sizes, default=1)
 
     @cached_property
     def mirrored(self) -> "NumberSet":
@@ -181,6 +189,7 @@ class NumberSet:
 
 NUMBERS, INTEGERS = NumberSet(), NumberSet(step=Fraction(1))
 PLAIN = NumberSet(spelled="plain")
+DIGITS = NumberSet(step=Fraction(1), spelled="digits")
 
 
 def _beyond(x: Fraction, sign: int) -> Fraction:
@@ -239,7 +248,7 @@ def _scientific(text: str) -> bool:
 def can_complete(s: NumberSet, text: str) -> bool:
     """Whether some number of the set, spelled as this module allows, begins with `text`."""
     m = NUMBER.fullmatch(text)
-    if not m or (m[2] is None and (m[3] is not None or m[5] is not None)) or (m[5] and m[4] == ""):
+    if not m:
         return False
     if s.free:
         return True
@@ -272,22 +281,27 @@ def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fracti
 
 def _powers(s: NumberSet, value: Fraction) -> Iterator[Fraction]:
     """Powers of ten at which scaled intervals can begin or cease to meet the set."""
-    yield from (Fraction(10) ** k for k in scales(s, value))
+    yield from (Fraction(10) ** k for k in scales(s, value.numerator, value.denominator))
 
 
-def scales(s: NumberSet, value: Fraction) -> range:
+def scales(s: NumberSet, numerator: int, denominator: int) -> range:
     """Their exponents.  Far beyond the bounds and steps no member is looked for."""
-    lo, hi = s.bounds
-    sizes = [abs(x) for x in (lo, hi, s.step, *s.not_steps, *(s.only or s.without)) if x]
-    marks = [_magnitude(x) for x in sizes or [Fraction(1)]]
-    scale = _magnitude(value) if value else 0
-    low = max(-MAX_EXPONENT, min(marks) - scale - 3)
-    high = min(MAX_EXPONENT, max(marks) - min(scale, 0) + 3)
+    least, most = s.magnitudes
+    scale = magnitude(numerator, denominator) if numerator else 0
+    low = max(-MAX_EXPONENT, least - scale - 3)
+    high = min(MAX_EXPONENT, most - min(scale, 0) + 3)
     return range(low, high + 1)
 
 
+def magnitude(numerator: int, denominator: int) -> int:
+    """How many digits stand before the point; of 0.05, which is 1/20, minus one."""
+    if whole := numerator // denominator:
+        return len(str(whole))
+    return 1 - len(str(denominator // numerator))
+
+
 def _magnitude(x: Fraction) -> int:
-    return len(str(math.floor(x))) if x >= 1 else 1 - len(str(math.floor(1 / x)))
+    return magnitude(x.numerator, x.denominator)
 
 
 def _exponent_fits(s: NumberSet, text: str, m: "re.Match[str]") -> bool:

@@ -7,15 +7,15 @@ point, and the exponent.  `settle` writes the smallest text of that kind.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
-from refimpl.grammar.number_sets import INTEGERS, NUMBER, PLAIN, NumberSet
+from refimpl.grammar.number_sets import DIGITS, INTEGERS, NUMBER, PLAIN, NumberSet
 
 _WHOLE = re.compile(r"(-?)([1-9]\d*)(\.\d*)?")
-DIGITS = replace(INTEGERS, spelled="digits")
 
 
 def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
@@ -66,6 +66,25 @@ def smallest_alike(sets: Iterable[NumberSet], text: str) -> str:
     return m[1] + integer + dot + (m[5] or "")
 
 
+def digits_alike(sets: Sequence[NumberSet]) -> dict[str, str]:
+    """For some digits a smaller one: numbers that end in them, without exponent, are alike.
+
+    What no bound tells apart: it holds neither the digit nor the one before.  0 is always special.
+
+    >>> digits_alike([NumberSet(lo=Fraction(0), hi=Fraction(25))])
+    {'4': '3', '7': '6', '8': '6', '9': '6'}
+    """
+    out: dict[str, str] = {}
+    if not all(map(_only_compares, sets)):
+        return out
+    bounds = [b for s in sets for one in (s, s.mirrored) for b in bounds_of(one)]
+    apart = "0".join(whole + fraction for whole, fraction in bounds) + "0"
+    for before, digit in pairwise("0123456789"):
+        if before not in apart and digit not in apart:
+            out[digit] = out.get(before, before)
+    return out
+
+
 @lru_cache(maxsize=4096)
 def _only_compares(s: NumberSet) -> bool:
     """Whether nothing asks which digits there are but bounds, and a step how many are not 0."""
@@ -95,9 +114,12 @@ def bounds_of(s: NumberSet) -> tuple[tuple[str, str], ...]:
 
 
 def _decimal(x: Fraction) -> tuple[str, str]:
-    places = 0
-    while (x * 10**places).denominator > 1:
-        places += 1
+    rest = x.denominator  # a product of twos and fives
+    twos, fives = (rest & -rest).bit_length() - 1, 0
+    rest >>= twos
+    while rest > 1:
+        rest, fives = rest // 5, fives + 1
+    places = max(twos, fives)
     digits = str(int(x * 10**places)).zfill(places)
     split = len(digits) - places
     return digits[:split].lstrip("0"), digits[split:]

@@ -37,7 +37,7 @@ class ObjectSteps(StringSteps):
         threads = tuple(
             ObjectThread(i, o, plan.exists)
             for i, o in shapes
-            if (plan := self.fit.plan(o)).fits(frozenset(), 0, plan.exists, self.fit.sat)
+            if (plan := self.fit.plan(o)).is_possible(self.fit.sat)
         )
         return Object(threads, frozenset(), 0, True, False, 0) if threads else None
 
@@ -105,7 +105,7 @@ class ObjectSteps(StringSteps):
                 if self.fit.sat(expr) and (
                     simple or plan.fits(out_of_reach, count + 1, pending, self.fit.sat)
                 ):
-                    yield expr, replace(t, pending=pending)
+                    yield expr, ObjectThread(t.i, t.shape, pending)
 
     def passed(self, seen: frozenset[str]) -> frozenset[str]:
         """The names that can no longer be used: those seen, and in order those before them."""

@@ -12,12 +12,11 @@ claims less than it could only forbids more, so the union stays exact.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from refimpl.errors import InputError, UnsupportedError
-from refimpl.grammar.assertions import Assertions, SchemaOptions
+from refimpl.grammar.assertions import ASSERTIONS, Assertions, SchemaOptions
 from refimpl.grammar.json_values import (
     canonical,
     list_of,
@@ -38,6 +37,8 @@ from refimpl.grammar.shapes import (
 )
 
 _REFUSED = ("$recursiveRef",)
+_DEPENDENCIES = ("dependencies", "dependentRequired", "dependentSchemas")
+_APPLICATORS = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "not", "if", *_DEPENDENCIES})
 
 
 class OpenExpressionError(UnsupportedError):
@@ -56,7 +57,7 @@ class SchemaReader(Assertions):
         resources = Resources(root, options.resources)
         super().__init__(options, resources, resources.unevaluated, regexes or Regexes())
         self.root = root
-        self.schemas: dict[tuple[int, tuple[str, ...]], Schema] = {}
+        self.schemas: dict[int, Schema] = {}
         self.values: dict[str, Any] = {}
         self.unions: dict[Expr, Union] = {}
         self.open: set[Expr] = set()
@@ -77,17 +78,18 @@ class SchemaReader(Assertions):
             return self.e.NONE if schema is False else self.e.ALL
         if not isinstance(schema, dict):
             raise InputError(f"a schema is true, false or an object, not {schema!r:.60}")
-        key = (id(schema), self.scope(schema, scope))
-        self.schemas[key] = schema
-        return self.e.leaf(("schema", *key))
+        self.schemas[id(schema)] = schema
+        return self.e.leaf("schema", id(schema), self.scope(schema, scope))
 
     def is_alias(self, schema: dict[str, Any]) -> bool:
         return "$ref" in schema and (len(schema) == 1 or self.is_old(schema))
 
     def scope(self, schema: dict[str, Any], scope: tuple[str, ...]) -> tuple[str, ...]:
         """The resources passed on the way here, outermost first: what `$dynamicRef` looks at."""
+        if not self.dynamic:
+            return scope
         base = self.resources.base_of(schema)
-        return scope if not self.dynamic or base in scope else (*scope, base)
+        return scope if base in scope else (*scope, base)
 
     def is_old(self, schema: Schema) -> bool:
         return is_old(self.resources.dialect_of(schema))
@@ -95,18 +97,20 @@ class SchemaReader(Assertions):
     def const(self, value: Any) -> Expr:
         key = canonical(value)
         self.values[key] = value
-        return self.e.leaf(("const", key))
+        return self.e.leaf("const", key)
 
     def union(self, expr: Expr) -> Union:
         """The shapes of an expression."""
-        if expr not in self.unions:
-            if expr in self.open:
-                raise OpenExpressionError("a schema that refers to itself with no value in between")
-            self.open.add(expr)
-            try:
-                self.unions[expr] = self._union(expr)
-            finally:
-                self.open.discard(expr)
+        known = self.unions.get(expr)
+        if known is not None:
+            return known
+        if expr in self.open:
+            raise OpenExpressionError("a schema that refers to itself with no value in between")
+        self.open.add(expr)
+        try:
+            self.unions[expr] = self._union(expr)
+        finally:
+            self.open.discard(expr)
         return self.unions[expr]
 
     def _union(self, expr: Expr) -> Union:
@@ -121,11 +125,10 @@ class SchemaReader(Assertions):
                 return self.algebra.either(*map(self.union, expr.args))
             case "and":
                 return self.meet(map(self.union, expr.args))
-        key = self.e.keys[expr]
-        assert isinstance(key, tuple)
-        if key[0] == "const":
-            return self.const_union(self.values[key[1]])
-        return self.keywords(self.schemas[key[1:]], key[2])
+        if expr.args[0] == "const":
+            return self.const_union(self.values[expr.args[1]])
+        _, key, scope = expr.args
+        return self.keywords(self.schemas[key], scope)
 
     def meet(self, unions: Any) -> Union:
         out = self.algebra.everything
@@ -145,9 +148,11 @@ class SchemaReader(Assertions):
             if key in schema:
                 raise UnsupportedError(f"the keyword {key}; use $dynamicRef")
         out = self.types(schema)
-        out = self.algebra.both(out, self.assertions(schema, sub, out))
-        for union in self.applicators(schema, sub, scope):
-            out = self.algebra.both(out, union)
+        if not ASSERTIONS.isdisjoint(schema):
+            out = self.algebra.both(out, self.assertions(schema, sub, out))
+        if not _APPLICATORS.isdisjoint(schema):
+            for union in self.applicators(schema, sub, scope):
+                out = self.algebra.both(out, union)
         if "oneOf" in schema:
             out = self.one_of([sub(s) for s in list_of(schema, "oneOf")], out)
         return self.unevaluated(schema, out, sub)
@@ -155,12 +160,14 @@ class SchemaReader(Assertions):
     def assertions(self, schema: dict[str, Any], sub: Callable[[Any], Expr], types: Union) -> Union:
         """What the schema asserts about values of these types."""
         string = self.string(schema) if types.strings else None
+        array = self.array(schema, sub) if types.arrays else None
+        object_ = self.object(schema, sub) if types.objects else None
         return Union(
             LITERALS,
             self.numbers(schema) if types.numbers else (),
             (string,) if string else (),
-            (self.array(schema, sub),) if types.arrays else (),
-            (self.object(schema, sub),) if types.objects else (),
+            (array,) if array else (),
+            (object_,) if object_ else (),
         )
 
     def applicators(
@@ -223,8 +230,7 @@ class SchemaReader(Assertions):
 
     def pruned(self, u: Union, depth: int = 3) -> Union:
         """Without arrays and objects that a small search shows to be empty."""
-        return replace(
-            u,
+        return u._replace(
             arrays=tuple(a for a in u.arrays if not self._no_array(a, depth)),
             objects=tuple(o for o in u.objects if not self._no_object(o, depth)),
         )
@@ -254,36 +260,35 @@ class SchemaReader(Assertions):
         return self.algebra.either(yes, no)
 
     def dependencies(self, schema: dict[str, Any], sub: Callable[[Any], Expr]) -> list[Union]:
-        keys = ("dependencies", "dependentRequired", "dependentSchemas")
-        pairs = [(k, v) for key in keys for k, v in object_of(schema, key).items()]
+        pairs = [(k, v) for key in _DEPENDENCIES for k, v in object_of(schema, key).items()]
         return [self.dependency(k, v, sub) for k, v in pairs]
 
     def dependency(self, key: str, then: Any, sub: Callable[[Any], Expr]) -> Union:
         absent = ObjectShape(rules=frozenset({(KeySet(frozenset({key})), self.e.NONE)}))
-        without = replace(self.algebra.everything, objects=(absent,))
+        without = self.algebra.everything._replace(objects=(absent,))
         if isinstance(then, str | list):
             needed = frozenset([then] if isinstance(then, str) else then)
-            present = replace(self.algebra.everything, objects=(ObjectShape(required=needed),))
+            present = self.algebra.everything._replace(objects=(ObjectShape(required=needed),))
         else:
             has_key = ObjectShape(required=frozenset({key}))
-            required = replace(self.algebra.everything, objects=(has_key,))
+            required = self.algebra.everything._replace(objects=(has_key,))
             present = self.algebra.both(self.union(sub(then)), required)
         return self.algebra.either(without, present)
 
     def unevaluated(self, schema: dict[str, Any], u: Union, sub: Callable[[Any], Expr]) -> Union:
         if "unevaluatedProperties" in schema:
             other = sub(schema["unevaluatedProperties"])
-            u = replace(u, objects=tuple(self._close_object(o, other) for o in u.objects))
+            u = u._replace(objects=tuple(self._close_object(o, other) for o in u.objects))
         if "unevaluatedItems" in schema:
             other = sub(schema["unevaluatedItems"])
-            u = replace(u, arrays=tuple(self._close_array(a, other) for a in u.arrays))
+            u = u._replace(arrays=tuple(self._close_array(a, other) for a in u.arrays))
         return u
 
     def _close_object(self, o: ObjectShape, other: Expr) -> ObjectShape:
         if o.evaluated == EVERY_KEY:
             return o
         rules = {(o.evaluated.others(), other)} if other is not self.e.ALL else set()
-        return replace(o, rules=o.rules | rules, evaluated=EVERY_KEY)
+        return o._replace(rules=o.rules | rules, evaluated=EVERY_KEY)
 
     def _close_array(self, a: ArrayShape, other: Expr) -> ArrayShape:
         if a.evaluated is None:
@@ -293,7 +298,7 @@ class SchemaReader(Assertions):
         prefix = tuple(
             a.item(i) if i < a.evaluated else self.e.both(a.item(i), allowed) for i in range(n)
         )
-        return replace(a, prefix=prefix, rest=self.e.both(a.rest, allowed), evaluated=None)
+        return a._replace(prefix=prefix, rest=self.e.both(a.rest, allowed), evaluated=None)
 
 
 def _evaluated(u: Union) -> tuple[frozenset[Any], frozenset[Any]]:

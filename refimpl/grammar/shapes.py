@@ -15,49 +15,41 @@ Glossary: lo, hi bounds on a count (hi None: unbounded); `exists` a member that 
 `evaluated` what this alternative has looked at, for `unevaluatedProperties` and `unevaluatedItems`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node, Regexes
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Expr:
-    """A boolean combination of schemas; made by `Exprs` only."""
+    """A boolean combination of schemas; made by `Exprs` only, so equal ones are the same object."""
 
     kind: str  # leaf, all, none, and, or, not
-    args: tuple["Expr", ...]
+    args: tuple[Any, ...]  # expressions; of a leaf: what it stands for
     id: int
-
-    def __hash__(self) -> int:
-        return self.id
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
     def __lt__(self, other: "Expr") -> bool:
         return self.id < other.id
 
 
 class Exprs:
-    """Interns expressions; `leaf(key)` stands for a schema known by that key."""
+    """Interns expressions; `leaf(*key)` stands for a schema known by that key."""
 
     def __init__(self) -> None:
-        self._table: dict[tuple[str, object], Expr] = {}
-        self.keys: dict[Expr, object] = {}
-        self.ALL, self.NONE = self._make("all", (), ()), self._make("none", (), ())
+        self._table: dict[tuple[Any, ...], Expr] = {}
+        self.ALL, self.NONE = self._make("all"), self._make("none")
 
-    def _make(self, kind: str, key: object, args: tuple[Expr, ...]) -> Expr:
-        e = self._table.get((kind, key))
+    def _make(self, kind: str, *args: Any) -> Expr:
+        e = self._table.get((kind, *args))
         if e is None:
-            e = self._table[kind, key] = Expr(kind, args, len(self._table))
+            e = self._table[kind, *args] = Expr(kind, args, len(self._table))
         return e
 
-    def leaf(self, key: object) -> Expr:
-        e = self._make("leaf", key, ())
-        self.keys[e] = key
-        return e
+    def leaf(self, *key: Any) -> Expr:
+        return self._make("leaf", *key)
 
     def both(self, *parts: Expr) -> Expr:
         return self._join("and", parts, self.ALL, self.NONE)
@@ -73,16 +65,15 @@ class Exprs:
         if zero in flat or any(e.kind == "not" and e.args[0] in flat for e in flat):
             return zero
         args = tuple(sorted(flat))
-        return args[0] if len(args) == 1 else self._make(kind, args, args) if args else unit
+        return args[0] if len(args) == 1 else self._make(kind, *args) if args else unit
 
     def non(self, e: Expr) -> Expr:
         if e is self.ALL or e is self.NONE:
             return self.NONE if e is self.ALL else self.ALL
-        return e.args[0] if e.kind == "not" else self._make("not", e, (e,))
+        return e.args[0] if e.kind == "not" else self._make("not", e)
 
 
-@dataclass(frozen=True)
-class KeySet:
+class KeySet(NamedTuple):
     """Keys with one of these names or matching one of these patterns; or all the others."""
 
     names: frozenset[str] = frozenset()
@@ -94,7 +85,7 @@ class KeySet:
         return found != self.negative
 
     def others(self) -> "KeySet":
-        return replace(self, negative=not self.negative)
+        return self._replace(negative=not self.negative)
 
     def plus(self, other: "KeySet") -> "KeySet":
         """The union, where at most one side is negative and then it must be everything."""
@@ -109,8 +100,7 @@ NO_KEY = KeySet()
 EVERY_KEY = KeySet(negative=True)
 
 
-@dataclass(frozen=True)
-class StringSet:
+class StringSet(NamedTuple):
     """Strings of a regular language with lo..hi characters.
 
     `outer` is a larger language where `node` is known only in part: a complement is taken of that.
@@ -122,8 +112,7 @@ class StringSet:
     outer: Node | None = None
 
 
-@dataclass(frozen=True)
-class Contains:
+class Contains(NamedTuple):
     """Among the items from index `start` on, between lo and hi are `expr`."""
 
     start: int
@@ -132,8 +121,7 @@ class Contains:
     hi: int | None
 
 
-@dataclass(frozen=True)
-class ArrayShape:
+class ArrayShape(NamedTuple):
     prefix: tuple[Expr, ...]
     rest: Expr
     lo: int = 0
@@ -147,8 +135,7 @@ class ArrayShape:
         return self.prefix[index] if index < len(self.prefix) else self.rest
 
 
-@dataclass(frozen=True)
-class ObjectShape:
+class ObjectShape(NamedTuple):
     rules: frozenset[tuple[KeySet, Expr]] = frozenset()  # a member whose key is in it is that
     required: frozenset[str] = frozenset()
     lo: int = 0
@@ -157,8 +144,7 @@ class ObjectShape:
     evaluated: KeySet = NO_KEY
 
 
-@dataclass(frozen=True)
-class Union:
+class Union(NamedTuple):
     """The values that belong to at least one of the shapes."""
 
     literals: frozenset[str] = frozenset()  # of "null", "true", "false"

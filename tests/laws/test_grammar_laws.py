@@ -1,9 +1,13 @@
 """Laws 27 and 28: a mask is exactly what the automaton takes, and leads to valid text."""
 
+import gc
 import json
 import random
+import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +122,23 @@ def test_the_compiled_constraint_is_used_and_refuses_what_the_mask_forbids():
         fast.advance(fast.start, VOCABULARY.tokens.index(b"]"))
     with pytest.raises(InputError, match="not allowed"):
         fast.advance(fast.start, 0)
+
+
+@pytest.mark.parametrize("compile_", [compile_json_schema, fast_schema])
+def test_a_dropped_constraint_leaves_nothing_to_the_collector(compile_: Callable[..., Any]):
+    """What stands in a cycle is found, and paid for, while a later schema is compiled."""
+    schema = {"patternProperties": {"^a": {"type": "integer"}}, "properties": {"b": {"minimum": 3}},
+              "anyOf": [{"required": ["b"]}, {"minProperties": 1}]}  # fmt: skip
+    arguments = (schema, VOCABULARY, TRIES)[: 2 if compile_ is compile_json_schema else 3]
+    gc.disable()
+    try:
+        made = compile_(*arguments)
+        parts = (made, made.machine, made.machine.grammar.fit, getattr(made, "tables", made))
+        left = [weakref.ref(part) for part in parts]
+        del made, parts
+        assert not any(part() for part in left)
+    finally:
+        gc.enable()
 
 
 def test_a_store_of_masks_that_is_full_begins_anew():

@@ -14,11 +14,12 @@ from refimpl.grammar.number_intervals import fits
 from refimpl.grammar.number_rest import shortest_rest
 from refimpl.grammar.number_sets import (
     INTEGERS,
+    NUMBER,
     NumberSet,
     can_complete,
     is_complete,
 )
-from refimpl.grammar.number_settle import settle
+from refimpl.grammar.number_settle import digits_alike, settle, smallest_alike
 
 F = Fraction
 SETS = [
@@ -174,6 +175,18 @@ def test_settled_step_by_step_every_short_text_has_its_future(s: NumberSet):
             assert fits(t, short) == can_complete(s, text), text
             assert is_complete(t, short) == is_complete(s, text), text
         level = [(text, *settle(t, short)) for text, t, short in longer if fits(t, short)][:4000]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(SETS + STEPS), restricted()), min_size=1, max_size=2),
+       st.from_regex(r"-?((0|[1-9][0-9]{0,3})(\.[0-9]{0,3})?)?", fullmatch=True))  # fmt: skip
+@example([NumberSet(lo=F("0.05"), hi=F(120))], "1")
+def test_digits_alike_end_texts_alike(sets: list[NumberSet], text: str):
+    for digit, same in digits_alike(sets).items():
+        one, other = (text + d for d in (digit, same))
+        assert bool(NUMBER.fullmatch(one)) == bool(NUMBER.fullmatch(other))
+        if NUMBER.fullmatch(one):
+            assert smallest_alike(sets, one) == smallest_alike(sets, other), (one, other)
 
 
 def test_a_bounded_number_needs_few_states():
