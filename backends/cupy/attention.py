@@ -1,10 +1,10 @@
 """Attention on the device: which kernel for which sequences, and their scratch memory.
 
-Sequences with one new token go to `attend_split`, a warp for each split of the context, or to
-`attend_ring`, where all warps are at work at once and only their own loads fill the time; sequences
-with more go to `attend_walk`, or to `attend_together` where they have many.  All give a query the
-same bits, so it does not matter which of them it meets.  Formats and head sizes that the tensor
-cores' kernels don't take go to `attend_plain`.
+Sequences with one new token go to `attend_split`, a warp for each split of the context.  A long
+context's go to `attend_ring`, where all warps are at work at once and only their own loads fill the
+time.  Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
+All give a query the same bits, so it does not matter which of them it meets.  Formats and head
+sizes that the tensor cores' kernels don't take go to `attend_plain`.
 """
 
 from dataclasses import dataclass
@@ -301,11 +301,14 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
 
 
 def runs_at_once(shape: Shape, batch: Batch) -> bool:
-    """Do all splits fit the device at once, and is attend_ring.cu made for them?"""
+    """Do the splits of long contexts fit the device at once, and is attend_ring.cu made for them?
+
+    Before the other attend_combine.cu, which few splits take, a ring was 3 % slower.
+    """
     warps = batch.splits * shape.kv_heads * batch.sequences
     pages = batch.table_block == shape.block_size and shape.block_size % 16 == 0
     made_for = capability() == 90 and pages and shape.dim == 128 and shape.group <= 8
-    return made_for and warps <= ONE_WAVE * multiprocessors()
+    return made_for and batch.splits > MANY_SPLITS and warps <= ONE_WAVE * multiprocessors()
 
 
 def walk_tiles(shape: Shape) -> int:
