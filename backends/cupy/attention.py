@@ -1,9 +1,10 @@
 """Attention on the device: which kernel for which sequences, and their scratch memory.
 
-Sequences with one new token go to `attend_split`, a warp for each split of the context; sequences
-with more go to `attend_walk`, or to `attend_together` where they have many.  All give a query the
-same bits, so it does not matter which of them it meets.  Formats and head sizes that the tensor
-cores' kernels don't take go to `attend_plain`.
+Sequences with one new token go to `attend_split`, a warp for each split of the context.  A long
+context's go to `attend_ring`, where all warps are at work at once and only their own loads fill the
+time.  Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
+All give a query the same bits, so it does not matter which of them it meets.  Formats and head
+sizes that the tensor cores' kernels don't take go to `attend_plain`.
 """
 
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ from numpy import ndarray
 from backends.cupy import launch
 from backends.cupy.cache import CACHES
 from backends.cupy.compile import capability
-from backends.cupy.launch import SPLIT, Launcher
+from backends.cupy.launch import RING_STAGES, SPLIT, Launcher
+from backends.cupy.occupancy import multiprocessors
 from refimpl.kv.plan import Plan
 
 FEW_SPLITS = 528
 """Up to so many splits of all sequences and heads: then a split has eight warps."""
+ONE_WAVE = 9
+"""Warps of attend_ring.cu that a multiprocessor has room for."""
+MANY_SPLITS = 64
+"""From more splits on, attend_combine.cu asks for so many of them at once."""
 TOGETHER = 128
 """Columns of a block of attend_together.cu: sixteen for each of eight warps."""
 
@@ -206,31 +212,40 @@ class Attention:
             if not one:
                 self.combine(out, sinks, window)
         elif b.decode:
-            tiles = -(-s.group // 8)
-            self.launcher.run(
-                self.launcher.kernels("attend_split", TILES=tiles, AHEAD=1, **tensor_cores),
-                (b.splits, s.kv_heads, b.sequences),
-                32,
-                self.parts,
-                self.tops,
-                q,
-                keys,
-                values,
-                b.tables,
-                b.context_lens,
-                b.seq_starts,
-                width,
-                b.table_block,
-                s.block_size,
-                s.group,
-                b.splits,
-                window,
-                float(scale),
-                cap,
-            )
+            self.split(q, keys, values, tensor_cores, (window, float(scale), cap))
             self.combine(out, sinks, window)
         else:
             self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+
+    def split(self, q: Any, keys: Any, values: Any, defines: Any, numbers: Any) -> None:
+        s, b = self.shape, self.batch
+        if runs_at_once(s, b):
+            stages, name = RING_STAGES, "attend_ring"
+            defines = {**defines, "STAGES": stages}
+        else:
+            stages, name = 0, "attend_split"
+            defines = {**defines, "TILES": -(-s.group // 8), "AHEAD": 1}
+        self.launcher.run(
+            self.launcher.kernels(name, **defines),
+            (b.splits, s.kv_heads, b.sequences),
+            32,
+            self.parts,
+            self.tops,
+            q,
+            keys,
+            values,
+            b.tables,
+            b.context_lens,
+            b.seq_starts,
+            b.tables.shape[1],
+            b.table_block,
+            s.block_size,
+            s.group,
+            b.splits,
+            *numbers,
+            shared=stages * 64 * s.dim,
+            side_by_side=bool(stages),
+        )
 
     def walk(
         self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
@@ -261,8 +276,9 @@ class Attention:
 
     def combine(self, out: Any, sinks: Any, window: int) -> None:
         s, b = self.shape, self.batch
+        many = {"MANY": None} if b.splits > MANY_SPLITS else {}
         self.launcher.run(
-            self.launcher.kernels("attend_combine", SPLIT=SPLIT),
+            self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many),
             (s.heads, b.sequences),
             s.dim,
             out,
@@ -282,6 +298,17 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
     size = shape.block_size
     whole = batch.table_block == size and size & (size - 1) == 0
     return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
+
+
+def runs_at_once(shape: Shape, batch: Batch) -> bool:
+    """Do the splits of long contexts fit the device at once, and is attend_ring.cu made for them?
+
+    Before the other attend_combine.cu, which few splits take, a ring was 3 % slower.
+    """
+    warps = batch.splits * shape.kv_heads * batch.sequences
+    pages = batch.table_block == shape.block_size and shape.block_size % 16 == 0
+    made_for = capability() == 90 and pages and shape.dim == 128 and shape.group <= 8
+    return made_for and batch.splits > MANY_SPLITS and warps <= ONE_WAVE * multiprocessors()
 
 
 def walk_tiles(shape: Shape) -> int:

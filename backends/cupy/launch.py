@@ -24,6 +24,8 @@ from backends.cupy.tiles import FORMATS, TILE_BYTES, Tiles
 
 SPLIT = 256
 """Keys of a split: the fixed length that makes attention the same in any batch."""
+RING_STAGES = 3
+"""Of 16 keys and values each, in attend_ring.cu."""
 WALK_TOGETHER = True
 """Prompts' attention by attend_together.cu, where they are long; else all by attend_walk.cu."""
 ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.cupy.cache import CACHES
-from backends.cupy.launch import ACTIVATIONS, FEW_HALF, FEW_Q8, HALVES, KINDS, Q8_STAGES, SPLIT
+from backends.cupy.launch import (
+    ACTIVATIONS,
+    FEW_HALF,
+    FEW_Q8,
+    HALVES,
+    KINDS,
+    Q8_STAGES,
+    RING_STAGES,
+    SPLIT,
+)
 from backends.cupy.row import ROOM, ROOM_OF_TWO, ROOM_SMALL, STAGES_OF_TWO, ring_of_row
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
@@ -16,7 +25,7 @@ Variant = tuple[str, dict[str, Any]]
 QUANTISED = {n: code for n, code in FORMATS.items() if n not in ("F32", "F16", "BF16")}
 DIMS = (64, 128, 256)
 ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
-HOPPER = ("linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
+HOPPER = ("attend_ring", "linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
 
 
 def variants() -> Iterator[Variant]:
@@ -106,6 +115,8 @@ def attention_variants() -> Iterator[Variant]:
         for dim in DIMS:
             shape = {"HALF": half, "DIM": dim, "SPLIT": SPLIT, "PAGE_SHIFT": 4}
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
+            if dim == 128:
+                yield "attend_ring", {**shape, "STAGES": RING_STAGES}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}
@@ -117,4 +128,5 @@ def attention_variants() -> Iterator[Variant]:
     any_page = {"HALF": 16, "DIM": 64, "SPLIT": SPLIT, "TILES": 1, "AHEAD": 0}
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))
     yield "attend_combine", {"SPLIT": SPLIT}
+    yield "attend_combine", {"SPLIT": SPLIT, "MANY": None}
     yield from (("attend_plain", {"CACHE": c}) for c in CACHES.values())

@@ -268,6 +268,17 @@ __device__ __forceinline__ void gather_values(Gathered& into, const u32 weights[
     }
 }
 
+// Totals over the lanes of a column.
+__device__ __forceinline__ void add_totals(Gathered& into) {
+#pragma unroll
+    for (int n = 0; n < TILES; n++)
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int step = 4; step < WARP; step <<= 1)
+                into.total[n][j] += __shfl_xor_sync(EVERY_LANE, into.total[n][j], step);
+}
+
 // Keys from .. to, of one split, on top of nothing; the totals summed over the lanes of a column.
 // While 16 keys are worked on, the next 16 are on their way (AHEAD), or at least their keys are
 // while values are gathered, and their values while keys are weighed.
@@ -307,11 +318,5 @@ __device__ __forceinline__ void attend_run(Gathered& into, const Queries& q, con
         if (more) load_values(v, kv, next, g, c);
 #endif
     }
-#pragma unroll
-    for (int n = 0; n < TILES; n++)
-#pragma unroll
-        for (int j = 0; j < 2; j++)
-#pragma unroll
-            for (int step = 4; step < WARP; step <<= 1)
-                into.total[n][j] += __shfl_xor_sync(EVERY_LANE, into.total[n][j], step);
+    add_totals(into);
 }

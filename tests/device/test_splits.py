@@ -1,0 +1,80 @@
+"""Attention of single tokens on a GPU: however splits are read and added up, the bits are one."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from refimpl.kv.plan import Plan
+from tests.device.test_cupy import backend_or_skip
+
+LENGTHS = np.array([1, 15, 16, 17, 255, 256, 257, 1000, 2345, 17000], np.int32)
+
+
+def attended(backend, attention, *, cache, group, dim, window, soft_cap, sinks):
+    """Single tokens of sequences of LENGTHS attend; after their ends the cache holds no numbers."""
+    import cupy
+
+    rng, kv_heads, n = np.random.default_rng(0), 2, len(LENGTHS)
+    blocks = -(-LENGTHS // 16)
+    pages, heads = int(blocks.sum()), kv_heads * group
+    ids, tables = rng.permutation(pages).astype(np.int32), np.zeros((n, blocks.max()), np.int32)
+    kv = rng.standard_normal((2, pages, kv_heads, 16, dim), np.float32)
+    for s, end in enumerate(np.cumsum(blocks)):
+        tables[s, : blocks[s]] = ids[end - blocks[s] : end]
+        kv[:, tables[s, blocks[s] - 1], :, (LENGTHS[s] - 1) % 16 + 1 :] = np.nan
+    halves = kv.astype(np.float16 if cache == "float16" else ml_dtypes.bfloat16)
+    keys, values = (cupy.asarray(half.view(np.uint16)) for half in halves)
+    q = cupy.asarray(rng.standard_normal((n, heads, dim)).astype(np.float32))
+    plan = Plan(
+        tokens=LENGTHS,
+        positions=LENGTHS - 1,
+        slots=LENGTHS,
+        block_size=16,
+        context_lens=LENGTHS,
+        block_tables=tables,
+        seq_starts=np.arange(n + 1, dtype=np.int32),
+        rows=LENGTHS[:1],
+    )
+    shape = attention.Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
+    over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
+    out = cupy.full_like(q, np.nan)
+    own = cupy.asarray(rng.standard_normal(heads).astype(np.float32)) if sinks else None
+    over(out, q, keys, values, scale=dim**-0.5, window=window, soft_cap=soft_cap, sinks=own)
+    return backend.host(out)
+
+
+@pytest.mark.parametrize("cache", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("group", "window", "soft_cap", "sinks"),
+    [(1, None, None, False), (4, None, None, True), (8, 700, None, False), (3, 300, 30.0, True)],
+)
+def test_a_ring_gives_the_bits_of_loads_into_registers(
+    monkeypatch, cache, group, window, soft_cap, sinks
+):
+    backend = backend_or_skip(cache=cache)
+    from backends.cupy import attention
+    from backends.cupy.compile import capability
+
+    if capability() != 90:
+        pytest.skip("attend_ring.cu is Hopper's")
+    monkeypatch.setattr(attention, "FEW_SPLITS", 0)
+    outs = []
+    for ring in (True, False):
+        monkeypatch.setattr(attention, "runs_at_once", lambda *_, ring=ring: ring)
+        asked = {"group": group, "window": window, "soft_cap": soft_cap, "sinks": sinks}
+        outs.append(attended(backend, attention, cache=cache, dim=128, **asked))
+    assert np.isfinite(outs[0]).all() and np.array_equal(*outs)
+
+
+@pytest.mark.parametrize("dim", [64, 128, 256])
+@pytest.mark.parametrize("window", [None, 300, 16500])
+def test_many_splits_add_up_to_the_bits_of_few(monkeypatch, dim, window):
+    backend = backend_or_skip(cache="float16")
+    from backends.cupy import attention
+
+    outs = []
+    for many in (0, 1 << 30):
+        monkeypatch.setattr(attention, "MANY_SPLITS", many)
+        asked = {"group": 4, "window": window, "soft_cap": None, "sinks": True}
+        outs.append(attended(backend, attention, cache="float16", dim=dim, **asked))
+    assert np.isfinite(outs[0]).all() and np.array_equal(*outs)
