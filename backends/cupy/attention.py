@@ -2,7 +2,8 @@
 
 Sequences with one new token go to `attend_split`, a warp for each split of the context.  A long
 context's go to `attend_ring`, where all warps are at work at once and only their own loads fill the
-time.  Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
+time.  Many sequences of short contexts go to `attend_whole`, whose blocks keep their splits' parts.
+Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
 All give a query the same bits, so it does not matter which of them it meets.  Formats and head
 sizes that the tensor cores' kernels don't take go to `attend_plain`.
 """
@@ -25,6 +26,9 @@ FEW_SPLITS = 528
 """Up to so many splits of all sequences and heads: then a split has eight warps."""
 ONE_WAVE = 9
 """Warps of attend_ring.cu that a multiprocessor has room for."""
+WHOLE_RINGS = 16384
+WHOLE_PARTS = 40960
+"""Bytes of a warp's ring in attend_whole.cu, and at most of its block's parts."""
 MANY_SPLITS = 64
 """From more splits on, attend_combine.cu asks for so many of them at once."""
 TOGETHER = 128
@@ -211,11 +215,39 @@ class Attention:
             )
             if not one:
                 self.combine(out, sinks, window)
+        elif b.decode and stays_in_blocks(s, b):
+            self.whole(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
         elif b.decode:
             self.split(q, keys, values, tensor_cores, (window, float(scale), cap))
             self.combine(out, sinks, window)
         else:
             self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+
+    def whole(
+        self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
+    ) -> None:
+        s, b = self.shape, self.batch
+        stages = WHOLE_RINGS // (64 * s.dim)
+        self.launcher.run(
+            self.launcher.kernels("attend_whole", STAGES=stages, **defines),
+            (1, s.kv_heads, b.sequences),
+            128,
+            out,
+            q,
+            keys,
+            values,
+            b.tables,
+            b.context_lens,
+            b.seq_starts,
+            sinks,
+            b.tables.shape[1],
+            b.table_block,
+            s.block_size,
+            s.group,
+            *numbers,
+            shared=4 * WHOLE_RINGS + bytes_of_parts(s, b),
+            side_by_side=True,
+        )
 
     def split(self, q: Any, keys: Any, values: Any, defines: Any, numbers: Any) -> None:
         s, b = self.shape, self.batch
@@ -300,15 +332,31 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
     return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
 
 
+def bytes_of_parts(shape: Shape, batch: Batch) -> int:
+    """Of a sequence and a kv head, with tops and totals."""
+    return batch.splits * shape.group * (4 * shape.dim + 8)
+
+
+def has_rings(shape: Shape, batch: Batch) -> bool:
+    """Are attend_ring.cu and attend_whole.cu made for this?"""
+    pages = batch.table_block == shape.block_size and shape.block_size % 16 == 0
+    return capability() == 90 and pages and shape.dim == 128 and shape.group <= 8
+
+
 def runs_at_once(shape: Shape, batch: Batch) -> bool:
-    """Do the splits of long contexts fit the device at once, and is attend_ring.cu made for them?
+    """Do the splits of long contexts fit the device at once?
 
     Before the other attend_combine.cu, which few splits take, a ring was 3 % slower.
     """
     warps = batch.splits * shape.kv_heads * batch.sequences
-    pages = batch.table_block == shape.block_size and shape.block_size % 16 == 0
-    made_for = capability() == 90 and pages and shape.dim == 128 and shape.group <= 8
-    return made_for and batch.splits > MANY_SPLITS and warps <= ONE_WAVE * multiprocessors()
+    long = batch.splits > MANY_SPLITS and has_rings(shape, batch)
+    return long and warps <= ONE_WAVE * multiprocessors()
+
+
+def stays_in_blocks(shape: Shape, batch: Batch) -> bool:
+    """Do blocks have room for a sequence's parts, and are there enough of them?"""
+    fits = has_rings(shape, batch) and bytes_of_parts(shape, batch) <= WHOLE_PARTS
+    return fits and batch.sequences * shape.kv_heads >= 2 * multiprocessors()
 
 
 def walk_tiles(shape: Shape) -> int:

@@ -25,7 +25,13 @@ Variant = tuple[str, dict[str, Any]]
 QUANTISED = {n: code for n, code in FORMATS.items() if n not in ("F32", "F16", "BF16")}
 DIMS = (64, 128, 256)
 ALONE = ("angles", "copy_blocks", "argmax", "advance", "known_tokens")
-HOPPER = ("attend_ring", "linear_half_batch", "linear_half_hopper", "linear_q8_hopper")
+HOPPER = (
+    "attend_ring",
+    "attend_whole",
+    "linear_half_batch",
+    "linear_half_hopper",
+    "linear_q8_hopper",
+)
 
 
 def variants() -> Iterator[Variant]:
@@ -117,6 +123,7 @@ def attention_variants() -> Iterator[Variant]:
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             if dim == 128:
                 yield "attend_ring", {**shape, "STAGES": RING_STAGES}
+                yield "attend_whole", {**shape, "STAGES": 2}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}

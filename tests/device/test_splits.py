@@ -8,32 +8,33 @@ from refimpl.kv.plan import Plan
 from tests.device.test_cupy import backend_or_skip
 
 LENGTHS = np.array([1, 15, 16, 17, 255, 256, 257, 1000, 2345, 17000], np.int32)
+SHORT = LENGTHS[:-1]  # whose parts attend_whole.cu has room for
 
 
-def attended(backend, attention, *, cache, group, dim, window, soft_cap, sinks):
-    """Single tokens of sequences of LENGTHS attend; after their ends the cache holds no numbers."""
+def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap, sinks):
+    """Single tokens of sequences of `lengths` attend; after their ends the cache has no numbers."""
     import cupy
 
-    rng, kv_heads, n = np.random.default_rng(0), 2, len(LENGTHS)
-    blocks = -(-LENGTHS // 16)
+    rng, kv_heads, n = np.random.default_rng(0), 2, len(lengths)
+    blocks = -(-lengths // 16)
     pages, heads = int(blocks.sum()), kv_heads * group
     ids, tables = rng.permutation(pages).astype(np.int32), np.zeros((n, blocks.max()), np.int32)
     kv = rng.standard_normal((2, pages, kv_heads, 16, dim), np.float32)
     for s, end in enumerate(np.cumsum(blocks)):
         tables[s, : blocks[s]] = ids[end - blocks[s] : end]
-        kv[:, tables[s, blocks[s] - 1], :, (LENGTHS[s] - 1) % 16 + 1 :] = np.nan
+        kv[:, tables[s, blocks[s] - 1], :, (lengths[s] - 1) % 16 + 1 :] = np.nan
     halves = kv.astype(np.float16 if cache == "float16" else ml_dtypes.bfloat16)
     keys, values = (cupy.asarray(half.view(np.uint16)) for half in halves)
     q = cupy.asarray(rng.standard_normal((n, heads, dim)).astype(np.float32))
     plan = Plan(
-        tokens=LENGTHS,
-        positions=LENGTHS - 1,
-        slots=LENGTHS,
+        tokens=lengths,
+        positions=lengths - 1,
+        slots=lengths,
         block_size=16,
-        context_lens=LENGTHS,
+        context_lens=lengths,
         block_tables=tables,
         seq_starts=np.arange(n + 1, dtype=np.int32),
-        rows=LENGTHS[:1],
+        rows=lengths[:1],
     )
     shape = attention.Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
     over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
@@ -59,11 +60,13 @@ def test_a_ring_gives_the_bits_of_loads_into_registers(
         pytest.skip("attend_ring.cu is Hopper's")
     monkeypatch.setattr(attention, "FEW_SPLITS", 0)
     outs = []
-    for ring in (True, False):
+    for ring, whole in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr(attention, "stays_in_blocks", lambda *_, whole=whole: whole)
         monkeypatch.setattr(attention, "runs_at_once", lambda *_, ring=ring: ring)
         asked = {"group": group, "window": window, "soft_cap": soft_cap, "sinks": sinks}
-        outs.append(attended(backend, attention, cache=cache, dim=128, **asked))
-    assert np.isfinite(outs[0]).all() and np.array_equal(*outs)
+        outs.append(attended(backend, attention, SHORT, cache=cache, dim=128, **asked))
+    ring, whole, split = outs
+    assert np.isfinite(ring).all() and np.array_equal(ring, split) and np.array_equal(whole, split)
 
 
 @pytest.mark.parametrize("dim", [64, 128, 256])
@@ -76,5 +79,5 @@ def test_many_splits_add_up_to_the_bits_of_few(monkeypatch, dim, window):
     for many in (0, 1 << 30):
         monkeypatch.setattr(attention, "MANY_SPLITS", many)
         asked = {"group": 4, "window": window, "soft_cap": None, "sinks": True}
-        outs.append(attended(backend, attention, cache="float16", dim=dim, **asked))
+        outs.append(attended(backend, attention, LENGTHS, cache="float16", dim=dim, **asked))
     assert np.isfinite(outs[0]).all() and np.array_equal(*outs)
