@@ -108,6 +108,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
             wait(full + slot * 8, parity);
             take_keys(k, ring + slot * 2 * HALF_STAGE, g, c);
             take_values(v, ring + slot * 2 * HALF_STAGE + HALF_STAGE, g, c);
+            loads_have_come();
             __syncwarp();
             ask(slot);
             slot = slot + 1 == STAGES ? 0 : slot + 1, parity ^= slot == 0;
