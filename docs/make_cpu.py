@@ -77,13 +77,13 @@ in the order of [the package's docstring](../backends/numba/__init__.py).
 The figures of this section are from microbenchmarks on the same two cores (Zen 4), read by hand.
 
 - **Decoding at short contexts** reads each weight once, and takes three quarters of the memory's
-  speed or more with two threads. What that speed is depends on where this virtual machine's two processors run
-  just then, and changes within seconds. On one core of the host (arithmetic gains nothing from the
-  second thread) they read 28 GB/s; on two cores that share a way to memory 33, where one alone
-  reads 30; on two that share none, 52 to 61. So the second thread buys a tenth or doubles the
-  speed, whatever the code: Q4_0 decodes 42 tokens a second or 82. Of 33 GB/s llama.cpp takes 80 to
-  88 %, so whoever took all of it would be 1.14 to 1.25 times as fast; of 60 it takes 65 %, and the
-  ratio is 1.5. Rows of the table are minutes apart, and in states of their own.
+  speed or more with two threads. What that speed is depends on where this virtual machine's two
+  processors run just then, and changes within seconds. On one core of the host (arithmetic gains
+  nothing from the second thread) they read 28 GB/s; on two cores that share a way to memory 33,
+  where one alone reads 30; on two that share none, 52 to 61. So the second thread buys a tenth or
+  doubles the speed, whatever the code: Q4_0 decodes 42 tokens a second or 82. Of 33 GB/s llama.cpp
+  takes 80 to 88 %, so whoever took all of it would be 1.14 to 1.25 times as fast; of 60 it takes
+  65 %, and the ratio is 1.5. Rows of the table are minutes apart, and in states of their own.
 - **Prompts in K formats.** `vpdpbusd` reaches 472 Gop/s a thread. Loads, shifts, masks and
   conversions come free beside it; every multiplication takes a cycle of the same two pipes. For 256
   columns and a token Q4_K needs 64 products, 8 multiplications by scales, 4 for minima and 4 in
