@@ -262,6 +262,9 @@ def speculation() -> list[dict[str, Any]]:
 
 
 def peers() -> list[dict[str, Any]]:
+    for name in ("llama_cpp", "flashinfer"):
+        if find_spec(name) is None:
+            say("peers", f"{name} is not installed")
     rows = []
     for row in peer_rows():
         rows.append(row)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt64
 from numpy import ndarray
 
 from refimpl.errors import InputError
@@ -89,7 +89,8 @@ def uniforms(
     return ((first >> 5) * 2**26 + (second >> 6)) * 2.0**-53
 
 
-def words(name: str, values: Sequence[int], bits: int) -> ndarray:
+def words(name: str, values: Sequence[int], bits: int) -> UInt64[ndarray, " n"]:
+    """The values, if they are unsigned numbers of so many bits."""
     for extreme in (min(values, default=0), max(values, default=0)):
         fits(name, extreme, bits)
     return np.array(values, np.uint64)
