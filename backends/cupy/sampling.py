@@ -45,7 +45,7 @@ TILE, PIECE_BYTES, WORK_BYTES = 1024, 40, 26632  # as sample.cuh has them
 MOST_DRAWS = 128
 """At a time: each has a row of float64 to itself."""
 MOST_TOKENS = 512 * TILE  # of a vocabulary (sample_pick.cu)
-FEW_DRAWS = 12
+FEW_DRAWS = 16
 """So many random numbers take as long one by one as together."""
 LEAST_MIN_P = 1e-300  # weights below it are not good to a few ulps
 
