@@ -38,7 +38,7 @@ def fsm(pattern: str, prompt: str, seed: int, max_tokens: int, output: Path, mod
     from refimpl.grammar.drawing import page
     from refimpl.grammar.fsm import minimal
     from refimpl.grammar.regex import Regexes
-    from refimpl.grammar.regex_syntax import python_dialect
+    from refimpl.grammar.regex_dialects import python_dialect
     from refimpl.model.find import find_model
     from refimpl.model.load import load
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.charset import MAX_CODE_POINT
 from refimpl.grammar.regex import Node, Regexes
+from refimpl.grammar.regex_dialects import ECMA, Dialect
 from refimpl.grammar.regex_language import full_match
-from refimpl.grammar.regex_syntax import ECMA, Dialect
 
 MAX_STATES = 5000
 Moves = tuple[tuple[int, int, int], ...]  # (first character, last character, next state)

@@ -22,7 +22,7 @@ from refimpl.grammar import charset as cs
 from refimpl.grammar.cfg import CfgGrammar, Symbol
 from refimpl.grammar.fsm import minimal
 from refimpl.grammar.regex import Regexes
-from refimpl.grammar.regex_syntax import python_dialect
+from refimpl.grammar.regex_dialects import python_dialect
 
 Option = tuple[Symbol, ...]
 MAX_REPEAT = 2000

@@ -19,8 +19,8 @@ from refimpl.grammar import charset as cs
 from refimpl.grammar.literal import Char, Position, read
 from refimpl.grammar.machine import Go, Row, Ways
 from refimpl.grammar.regex import MAX_STATES, Node, Regexes
+from refimpl.grammar.regex_dialects import Dialect, python_dialect
 from refimpl.grammar.regex_language import full_match
-from refimpl.grammar.regex_syntax import Dialect, python_dialect
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,8 @@ that needs more is refused by name, and so is an assertion under an unbounded re
 from refimpl.errors import UnsupportedError
 from refimpl.grammar import charset as cs
 from refimpl.grammar.regex import Node, Regexes
-from refimpl.grammar.regex_syntax import (
-    ECMA,
-    Alt,
-    Boundary,
-    Chars,
-    Dialect,
-    Look,
-    Repeat,
-    Seq,
-    Tree,
-    parse,
-)
+from refimpl.grammar.regex_dialects import ECMA, Dialect
+from refimpl.grammar.regex_syntax import Alt, Boundary, Chars, Look, Repeat, Seq, Tree, parse
 
 __all__ = ["ECMA", "full_match", "search"]
 

@@ -32,7 +32,7 @@ from refimpl.grammar.cfg import CfgGrammar, Symbol
 from refimpl.grammar.fsm import minimal
 from refimpl.grammar.json_values import list_of, object_of, text_of
 from refimpl.grammar.regex import Regexes
-from refimpl.grammar.regex_syntax import python_dialect
+from refimpl.grammar.regex_dialects import python_dialect
 
 Option = tuple[Symbol, ...]
 NAME = re.compile(r"[A-Za-z_][\w.-]*")

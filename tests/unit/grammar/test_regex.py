@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from refimpl.errors import InputError, RefimplError, UnsupportedError
 from refimpl.grammar.regex import Regexes
+from refimpl.grammar.regex_dialects import python_dialect
 from refimpl.grammar.regex_language import ECMA, full_match, search
-from refimpl.grammar.regex_syntax import python_dialect
 
 atoms = st.sampled_from(
     ["a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", "^", "$", r"\b", r"\B", "(?=a)"]
