@@ -4,13 +4,14 @@
     python docs/make_readme.py --check    exit with status 1 if it would change
 
 The transcript is what the commands print, seeds fixed.  The reading path is the first sentence of
-each file's docstring.
+each file's docstring, or of the comment that a kernel opens with.
 """
 
 import ast
 import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,12 @@ PATH = {  # packages in reading order, and within each the files a newcomer shou
         "__init__", "simd", "processor", "tile", "kernels/legacy", "kernels/k", "matmul",
         "attention", "pool", "step", "backend",
     ],
+    "backends/cupy": [
+        "tiles", "kernels/linear_q8.cu", "kernels/linear_q8_one.cu",
+        "kernels/linear_half_hopper.cu", "kernels/attend_split.cu",
+        "kernels/attend_combine.cu", "kernels/sample_pick.cu",
+        "driver", "step", "graph", "backend",
+    ],
 }  # fmt: skip
 
 
@@ -78,16 +85,24 @@ def reading_path() -> str:
     for package, names in PATH.items():
         lines.append(f"- **{package}**")
         for name in names:
-            file = ROOT / package / f"{name}.py"
+            file = f"{package}/{name}" if name.endswith(".cu") else f"{package}/{name}.py"
             label = f"{name.removesuffix('/__init__')}" if name != "__init__" else "the package"
-            lines.append(f"  - [{label}]({package}/{name}.py): {first_sentence(file)}")
+            lines.append(f"  - [{label}]({file}): {first_sentence(ROOT / file)}")
     return "\n".join(lines)
 
 
 def first_sentence(file: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    docstring = opening(file.read_text("utf-8"), file.suffix)
     paragraph = " ".join(docstring.split("\n\n")[0].split())
     return re.split(r"(?<=[.:]) (?=[A-Z`])", paragraph)[0].rstrip(":.").removesuffix("?") + "."
+
+
+def opening(text: str, suffix: str) -> str:
+    """The docstring of a module; of a kernel the comment at its top."""
+    if suffix == ".py":
+        return ast.get_docstring(ast.parse(text)) or ""
+    lines = takewhile(lambda line: line.startswith("//"), text.splitlines())
+    return "\n".join(line.removeprefix("//").strip() for line in lines)
 
 
 def replaced(text: str, marker: str, body: str) -> str:

@@ -1,4 +1,4 @@
-"""The CUDA backend: `refimpl.backend.Backend` over kernels of our own.
+"""The CUDA backend: the contract of `refimpl.backend`, kept by kernels of our own.
 
 A step runs in one of two ways.  Models of the common shape (`step.fits`) run fused: norm and
 quantisation in one kernel, queries, keys and values in one product, rotation and storing in one.
