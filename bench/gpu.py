@@ -10,18 +10,13 @@ one where they are installed (bench/gpu_peers.py).
 """
 
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import date
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -29,9 +24,8 @@ import cupy
 import numpy as np
 
 from backends.cupy import make_backend
-from backends.cupy.nvrtc import version as nvrtc_version
-from backends.cupy.record import SCHEMA, hashes
 from bench.gpu_attention import CONTEXTS, attention_setup
+from bench.gpu_checks import conformance, device_tests, greedy
 from bench.gpu_engine import engine
 from bench.gpu_knobs import AS_IT_IS, ONE_RUN, turned
 from bench.gpu_models import (
@@ -44,11 +38,9 @@ from bench.gpu_models import (
 )
 from bench.gpu_offload import offload_rows
 from bench.gpu_peers import peer_rows
+from bench.gpu_record import say, write
 from bench.gpu_timing import eager_time_of, time_of
-from bench.gpu_trial import side_by_side, tests
-from refimpl.kv.plan import Plan
 
-MODES = (("none", "float32"), ("q8", "float16"), ("half", "bfloat16"), ("none", "q8_0"))
 GEMV = (
     *(("q8", f) for f in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL", "MXFP4", "Q4_K", "Q5_K", "Q6_K")),
     ("half", "F16"),
@@ -63,80 +55,6 @@ READ = r"""extern "C" __global__ void read(const uint4* a, unsigned* out) {
   for (int j = 0; j < 8; j++) v[j] = __ldcs(a + i + j * 256);
   for (int j = 0; j < 8; j++) s ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
   if (s == 0x12345) *out = s; }"""
-
-
-def conform_one(mode: tuple[str, str], examples: int) -> dict[str, Any]:
-    """The suite in one mode, in a process of its own."""
-    from refimpl.oracle import conform
-
-    act, cache = mode
-    report = conform(make_backend(act=act, cache=cache), examples=examples)
-    rows = [
-        {"check": f"{r.level}/{r.check}", "cases": r.cases, "worst": r.worst, "verdict": r.verdict}
-        for r in report.rows
-    ]
-    return {"act": act, "cache": cache, "ok": report.ok, "rows": rows}
-
-
-def conformance(examples: int = 25) -> list[dict[str, Any]]:
-    with ProcessPoolExecutor(len(MODES), mp_context=get_context("spawn")) as pool:
-        results = list(pool.map(conform_one, MODES, [examples] * len(MODES)))
-    for result in results:
-        failed = [row for row in result["rows"] if row["verdict"].startswith("FAILED")]
-        worst = max((row["worst"] or 0) for row in result["rows"])
-        say(
-            f"conform act={result['act']} cache={result['cache']}",
-            failed or f"{len(result['rows'])} checks, worst {worst:.2f} of a bound",
-        )
-    return results
-
-
-def device_tests() -> list[dict[str, Any]]:
-    """tests/device, apart from conformance and offload, in processes side by side."""
-    jobs = [job for job in tests() if job.name != "offload"]
-    with TemporaryDirectory() as folder:
-        done = side_by_side(jobs, Path(folder), seconds=200)
-    return [{"tests": one.name, "green": one.green, "says": one.says} for one in done]
-
-
-def greedy() -> list[dict[str, Any]]:
-    """The embedded models, greedily, against golden/tiny/greedy.json."""
-    from refimpl.model.load import load
-
-    cases = json.loads(Path("golden/tiny/greedy.json").read_text())["cases"]
-    results = []
-    for act, cache in (("none", "float32"), ("none", "float16")):
-        backend = make_backend(act=act, cache=cache)
-        for case in cases:
-            model = backend.load(load(f"refimpl/data/{case['model']}.gguf").model)
-            said = continue_greedily(backend, model, case["prompt"], len(case["tokens"]))
-            same = said == case["tokens"]
-            of = {"name": case["name"], "authority": case["authority"]}
-            results.append({**of, "act": act, "cache": cache, "same": same})
-            say(f"greedy {case['name']} cache={cache}", "same" if same else "DIFFERENT")
-    return results
-
-
-def continue_greedily(backend: Any, model: Any, prompt: list[int], most: int) -> list[int]:
-    cache = backend.new_cache(model.config, n_blocks=64, block_size=16)
-    tokens, done = list(prompt), 0
-    while len(tokens) < len(prompt) + most:
-        new = np.array(tokens[done:], np.int32)
-        places = np.arange(done, len(tokens), dtype=np.int32)
-        plan = Plan(
-            tokens=new,
-            positions=places,
-            slots=places,
-            block_size=16,
-            context_lens=np.array([len(tokens)], np.int32),
-            block_tables=np.arange(64, dtype=np.int32)[None],
-            seq_starts=np.array([0, len(new)], np.int32),
-            rows=np.array([len(new) - 1], np.int32),
-        )
-        logits = backend.host(backend.forward(model, plan, cache))
-        done = len(tokens)
-        tokens.append(int(logits[0].argmax()))
-    return tokens[len(prompt) :]
 
 
 def order() -> list[dict[str, Any]]:
@@ -285,34 +203,6 @@ def offload() -> list[dict[str, Any]]:
     return rows
 
 
-def machine() -> dict[str, Any]:
-    properties = cupy.cuda.runtime.getDeviceProperties(0)
-    packages = {}
-    for name in ("cupy-cuda13x", "cupy-cuda12x", "numpy"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "gpu": properties["name"].decode(),
-        "multiprocessors": properties["multiProcessorCount"],
-        "CUDA driver API": cupy.cuda.runtime.driverGetVersion(),
-        "CUDA runtime": cupy.cuda.runtime.runtimeGetVersion(),
-        "nvrtc": nvrtc_version(),
-        "python": platform.python_version(),
-        **packages,
-    }
-
-
-def say(what: str, found: Any) -> None:
-    if isinstance(found, dict):
-        found = ", ".join(
-            f"{v:.4g} {k}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
-        )
-    click.echo(f"{what}: {found}")
-    sys.stdout.flush()
-
-
 PARTS: dict[str, Callable[[], Any]] = {
     "tests": device_tests,
     "conformance": conformance,
@@ -370,21 +260,6 @@ def main(record: Path | None, only: tuple[str, ...], profiling: bool) -> None:
             found["cases" if name == "greedy" else name] = PARTS[name]()
             if record:  # so that a run that is cut off leaves what it has
                 write(record, found)
-
-
-def write(record: Path, found: dict[str, Any]) -> None:
-    head = {"schema": SCHEMA, "date": date.today().isoformat(), **machine(), "kernels": hashes()}
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({**head, **rounded(found)}, indent=1) + "\n")
-
-
-def rounded(x: Any) -> Any:
-    """Four digits of a measurement are more than it has."""
-    if isinstance(x, dict):
-        return {key: rounded(value) for key, value in x.items()}
-    if isinstance(x, list):
-        return [rounded(value) for value in x]
-    return float(f"{x:.4g}") if isinstance(x, float) else x
 
 
 if __name__ == "__main__":
