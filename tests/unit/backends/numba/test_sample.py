@@ -145,6 +145,7 @@ ASKED = [
     {"xtc_probability": 1.0, "xtc_threshold": 0.02}, {"dry_multiplier": 1.0}, {"logprobs": 3},
     {"temperature": 0.0, "logprobs": 3}, {"top_k": 40, "top_p": 0.9, "typical_p": 0.9},
     {"mirostat": 2}, {"mirostat": 2, "mirostat_tau": 2, "temperature": 0.7},
+    {"mirostat": 2, "mirostat_tau": 0.1},
 ]  # fmt: skip
 
 
