@@ -48,7 +48,7 @@ LAYER = struct(
 )  # fmt: skip
 """Norms are addresses of float32; `cos` and `sin` of the rotation's table, a row per position."""
 
-CACHE = struct("store attend keys values layer_bytes page_bytes width")
+CACHE = struct("store attend keys values layer_bytes head_bytes page_bytes width")
 """`store` and `attend` are the entry points for the cache's number type."""
 
 PLAN = struct(
