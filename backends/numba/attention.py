@@ -87,15 +87,16 @@ def store(step_address: int, layer_number: int, thread: int, threads: int) -> No
     keys = cache.keys + layer_number * cache.layer_bytes
     values = cache.values + layer_number * cache.layer_bytes
     n, row = model.head_dim, buffers.scratch + thread * buffers.scratch_bytes
-    for t in range(plan.n * thread // threads, plan.n * (thread + 1) // threads):
+    pairs = plan.n * model.kv_heads  # of a token and a head
+    for pair in range(pairs * thread // threads, pairs * (thread + 1) // threads):
+        t, head = pair // model.kv_heads, pair % model.kv_heads
         slot = load_int(plan.slots + 4 * t)
-        for head in range(model.kv_heads):
-            page = head * cache.head_bytes + slot // 16 * cache.page_bytes
-            place = buffers.kv_bytes * t + 4 * n * head
-            copy_padded(buffers.k + place, n, row, cache.width)
-            PUT(row, keys + page, values + page, slot % 16, cache.width, 1)
-            copy_padded(buffers.v + place, n, row, cache.width)
-            PUT(row, keys + page, values + page, slot % 16, cache.width, 0)
+        page = head * cache.head_bytes + slot // 16 * cache.page_bytes
+        place = buffers.kv_bytes * t + 4 * n * head
+        copy_padded(buffers.k + place, n, row, cache.width)
+        PUT(row, keys + page, values + page, slot % 16, cache.width, 1)
+        copy_padded(buffers.v + place, n, row, cache.width)
+        PUT(row, keys + page, values + page, slot % 16, cache.width, 0)
 
 
 @jit

@@ -37,9 +37,11 @@ from backends.numba.atomics import barrier, fetch_add, read
 from backends.numba.compile import entry, jit, jit_call
 from backends.numba.matmul import tile_width
 from backends.numba.records import layers_at, model_at, product_at, step_at
-from backends.numba.simd import i64, load_int
+from backends.numba.simd import i64, load_int, prefetch
 
 F = np.float32
+ASKED_BYTES = 1 << 18
+"""Weights that fit a second-level cache beside all else."""
 
 
 def caller(arity: int) -> Any:
@@ -95,8 +97,8 @@ def attend_alone(address: int, thread: int, threads: int) -> None:
 def product(address: int, thread: int, threads: int) -> None:
     """One matrix times some rows."""
     p = product_at(address)
-    pack(p, p.x, p.x_bytes, p.n, p.matrix, p.matrix, p.matrix, thread, threads)
-    multiply(p, p.matrix, p.y, p.y_bytes, p.n, threads)
+    taken = pack(p, p.x, p.x_bytes, p.n, p.matrix, p.matrix, p.matrix, thread, threads)
+    multiply(p, p.matrix, taken, p.y, p.y_bytes, p.n, threads)
 
 
 @jit
@@ -123,22 +125,31 @@ def attention(
 ) -> None:  # fmt: skip
     b, n = s.buffers, s.plan.n
     norm_rows(b.x, b.h, layer.attn_norm, n, m.dim, b.dim_bytes, m.eps, thread, threads)
-    pack(s, b.h, b.dim_bytes, n, layer.q, layer.k, layer.v, thread, threads)
-    multiply(s, layer.q, b.q, b.q_bytes, n, threads)
-    multiply(s, layer.k, b.k, b.kv_bytes, n, threads)
-    multiply(s, layer.v, b.v, b.kv_bytes, n, threads)
+    taken = pack(s, b.h, b.dim_bytes, n, layer.q, layer.k, layer.v, thread, threads)
+    multiply(s, layer.q, taken, b.q, b.q_bytes, n, threads)
+    multiply(s, layer.k, take(layer.k, threads), b.k, b.kv_bytes, n, threads)
+    multiply(s, layer.v, take(layer.v, threads), b.v, b.kv_bytes, n, threads)
     barrier(s.barrier, threads)
-    for t in range(*share(n, thread, threads)):
-        position = load_int(s.plan.positions + 4 * t)
-        heads(b.q + t * b.q_bytes, m.heads, m, layer, layer.q_norm, position)
-        heads(b.k + t * b.kv_bytes, m.kv_heads, m, layer, layer.k_norm, position)
-    call_attend(s.cache.store, (address, i, thread, threads))  # of the same tokens
+    for pair in range(*share(n * m.kv_heads, thread, threads)):
+        rotate_group(s, m, layer, pair // m.kv_heads, pair % m.kv_heads)
+    call_attend(s.cache.store, (address, i, thread, threads))  # of the same tokens and heads
     barrier(s.barrier, threads)
     call_attend(s.cache.attend, (address, i, thread, threads))
     barrier(s.barrier, threads)
-    pack(s, b.a, b.q_bytes, n, layer.o, layer.o, layer.o, thread, threads)
-    multiply(s, layer.o, b.h, b.dim_bytes, n, threads)
+    taken = pack(s, b.a, b.q_bytes, n, layer.o, layer.o, layer.o, thread, threads)
+    multiply(s, layer.o, taken, b.h, b.dim_bytes, n, threads)
     add_rows(s, m, layer.post_attn_norm, thread, threads)
+
+
+@jit
+def rotate_group(s: Any, m: Any, layer: Any, t: int, head: int) -> None:
+    """A token's key/value head, and the query heads that read it."""
+    b, group = s.buffers, m.heads // m.kv_heads
+    q = b.q + t * b.q_bytes + 4 * head * group * m.head_dim
+    k = b.k + t * b.kv_bytes + 4 * head * m.head_dim
+    position = load_int(s.plan.positions + 4 * t)
+    heads(q, group, m, layer, layer.q_norm, position)
+    heads(k, 1, m, layer, layer.k_norm, position)
 
 
 @jit
@@ -156,8 +167,7 @@ def heads(x: int, n: int, m: Any, layer: Any, norm: int, position: int) -> None:
 def feed_forward(s: Any, m: Any, layer: Any, thread: int, threads: int) -> None:
     b, n = s.buffers, s.plan.n
     norm_rows(b.x, b.h, layer.ffn_norm, n, m.dim, b.dim_bytes, m.eps, thread, threads)
-    pack(s, b.h, b.dim_bytes, n, layer.gate, layer.up, layer.up, thread, threads)
-    first, last = take(layer.gate, threads)
+    first, last = pack(s, b.h, b.dim_bytes, n, layer.gate, layer.up, layer.up, thread, threads)
     while first < last:
         multiply_rows(s, layer.gate, b.gate, b.ffn_bytes, n, first, last)
         multiply_rows(s, layer.up, b.up, b.ffn_bytes, n, first, last)
@@ -166,8 +176,8 @@ def feed_forward(s: Any, m: Any, layer: Any, thread: int, threads: int) -> None:
             rows.glu_row(b.gate + row, b.up + row, 16 * (last - first), m.activation)
         first, last = take(layer.gate, threads)
     barrier(s.barrier, threads)
-    pack(s, b.gate, b.ffn_bytes, n, layer.down, layer.down, layer.down, thread, threads)
-    multiply(s, layer.down, b.h, b.dim_bytes, n, threads)
+    taken = pack(s, b.gate, b.ffn_bytes, n, layer.down, layer.down, layer.down, thread, threads)
+    multiply(s, layer.down, taken, b.h, b.dim_bytes, n, threads)
     add_rows(s, m, layer.post_ffw_norm, thread, threads)
 
 
@@ -180,8 +190,8 @@ def logits(s: Any, m: Any, thread: int, threads: int) -> None:
         x = b.x + load_int(s.plan.rows + 4 * r) * b.dim_bytes
         rows.rms_norm(x, m.output_norm, m.dim, m.eps, b.h + r * b.dim_bytes)
     barrier(s.barrier, threads)
-    pack(s, b.h, b.dim_bytes, n, m.output, m.output, m.output, thread, threads)
-    multiply(s, m.output, s.logits, s.logits_bytes, n, threads)
+    taken = pack(s, b.h, b.dim_bytes, n, m.output, m.output, m.output, thread, threads)
+    multiply(s, m.output, taken, s.logits, s.logits_bytes, n, threads)
     if m.logit_cap != 0.0:
         barrier(s.barrier, threads)
         first, last = share(m.output.groups, thread, threads)
@@ -210,13 +220,21 @@ def token_share(n: int, thread: int, threads: int) -> Any:
 @jit_call
 def pack(
     s: Any, x: int, row_bytes: int, n: int, a: Any, b: Any, c: Any, thread: int, threads: int
-) -> None:
-    """Rows of x as the matrices a, b and c read them (often all three the same)."""
+) -> Any:
+    """Rows of x as the matrices a, b and c read them (often all three the same).
+
+    Returns the first rows of a that this thread is to multiply.  A thread that has no rows of x to
+    pack asks for those meanwhile: so memory is read while nobody multiplies, too.
+    """
+    taken = take(a, threads)
     needed = (1 << a.packing) | (1 << b.packing) | (1 << c.packing)
     columns, buffers = a.columns, s.buffers
     scratch = buffers.scratch + thread * buffers.scratch_bytes
     padded = (columns + 31) // 32 * 32
-    for t in range(*token_share(n, thread, threads)):
+    start, stop = token_share(n, thread, threads)
+    if start >= stop:
+        ask_for(a, taken)
+    for t in range(start, stop):
         row = x + t * row_bytes
         place, first = t % 8, t // 8 * 8
         width = tile_width(n - first)
@@ -236,6 +254,16 @@ def pack(
             codes, scales, sums = packed_at(buffers.large, first, columns, 64)
             pack_q8_k(row, columns, codes, scales, sums, width, place, scratch)
     barrier(s.barrier, threads)
+    return taken
+
+
+@jit
+def ask_for(matrix: Any, taken: Any) -> None:
+    """The beginning of the rows that this thread has taken, into its second-level cache."""
+    first, last = taken
+    size = min(ASKED_BYTES, (last - first) * matrix.group_bytes)
+    for line in range(0, size, 64):
+        prefetch(matrix.data + first * matrix.group_bytes + line)
 
 
 @jit
@@ -280,9 +308,11 @@ def take(matrix: Any, threads: int) -> Any:
 
 
 @jit_call
-def multiply(s: Any, matrix: Any, y: int, y_bytes: int, n: int, threads: int) -> None:
-    """y = W x + bias for n packed tokens: this thread's part, rows as it takes them."""
-    first, last = take(matrix, threads)
+def multiply(
+    s: Any, matrix: Any, taken: Any, y: int, y_bytes: int, n: int, threads: int
+) -> None:  # fmt: skip
+    """y = W x + bias for n packed tokens: the rows taken, then more as this thread takes them."""
+    first, last = taken
     while first < last:
         multiply_rows(s, matrix, y, y_bytes, n, first, last)
         first, last = take(matrix, threads)
