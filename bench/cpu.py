@@ -9,10 +9,11 @@ model; the embedded model's first token; memory and load time; decoding beside a
 Both engines run the whole model, attention and the choice of the best token included, on the same
 file: llama.cpp at its defaults, and here activations as it has them (act="half": quantised for
 quantised weights, rounded for float16 and bfloat16 ones) and keys and values in float16.  They take
-turns, so a slow moment of the machine hits both.  After every round of a decode the memory is read
-by a loop that does nothing else: the share beside a row is the speed at which decoding read the
-weights, of that.  Ratio and share are the medians of the rounds' own, in prefill the ratio is that
-of the medians.  llama.cpp's prefill is given both its layouts (`repack`) and the better one counts.
+turns, so a slow moment of the machine hits both.  Around every turn of a decode the memory is read
+by a loop that does nothing else, which decides which rounds count (`cpu_rounds`): the share beside
+a row is the speed at which decoding read weights, keys and values, of that.  Ratio and share are
+the medians of the rounds' own, in prefill the ratio is that of the medians.  llama.cpp's prefill is
+given both its layouts (`repack`) and the better one counts.
 
 Needs llama-cpp-python built for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON).
 """
@@ -38,6 +39,7 @@ from bench.cpu_models import SHAPES, write_model  # noqa: E402
 from bench.cpu_ours import Ours  # noqa: E402
 from bench.cpu_process import beside_a_busy_process, embedded, footprint  # noqa: E402
 from bench.cpu_read import read_bandwidth  # noqa: E402
+from bench.cpu_rounds import counts, rounds_that_count, take_reading  # noqa: E402
 
 TYPES = ("Q8_0", "Q4_0", "Q4_K_M", "Q6_K", "F16", "BF16")
 SHORT, LONG = 16, 2048
@@ -67,24 +69,24 @@ def speeds(times: list[tuple[float, float]], n: int) -> Row:
 def decode_turns(
     ours: Any, theirs: Any, sequences: int, start: int, n: int, rounds: int
 ) -> Row:  # fmt: skip
-    """n tokens of each sequence a turn, and how fast the memory of our weights is just then.
-
-    Of each round its own ratio and its own share, and of these the medians: on a virtual machine
-    two threads read 30 GB/s or 60, depending on which of the host's cores they run on just then,
-    and half a second later on others.
-    """
+    """n tokens of each sequence a turn, and how fast the memory of our weights is just then."""
     run = decode_batch if sequences > 1 else lambda e, _, at, k: decode(e, at, k)
-    times, read = [], []
-    for _ in range(rounds):
-        mine, other = (timed(lambda e=e: run(e, sequences, start, n)) for e in (ours, theirs))
-        times.append((mine, other))
-        read.append(read_bandwidth(ours, 3))
-    row = speeds(times, n * sequences)
-    by_round = [n * streamed(ours) / 1e9 / t / r for (t, _), r in zip(times, read, strict=True)]
+    threads = ours.backend.pool.threads
+    found, tried = rounds_that_count(
+        lambda: timed(lambda: run(ours, sequences, start, n)),
+        lambda: timed(lambda: run(theirs, sequences, start, n)),
+        lambda: take_reading(lambda: read_bandwidth(ours, 3), threads),
+        rounds,
+    )
+    row = speeds([(one.ours, one.theirs) for one in found], n * sequences)
+    step = (streamed(ours) + sequences * start * cached(ours)) / 1e9
+    read = [one.speed for one in found]
     return row | {
-        "ratio": median(other / mine for mine, other in times),
+        "ratio": median(one.theirs / one.ours for one in found),
         "read GB/s": median(read), "least GB/s": min(read), "most GB/s": max(read),
-        "share of read": median(by_round),
+        "share of read": median(n * step / one.ours / one.speed for one in found),
+        "rounds": len(found), "tried": tried,
+        "steady": sum(counts(one.readings) for one in found),
     }  # fmt: skip
 
 
@@ -123,7 +125,10 @@ def one_model(path: Path, name: str, quick: bool, say: Callable[[str], None]) ->
     def note(key: str, row: Row) -> None:
         result[key] = row
         share = (
-            f"   {100 * row['share of read']:.0f} % of the memory's" if "read GB/s" in row else ""
+            f"   {100 * row['share of read']:.0f} % of {row['read GB/s']:.0f} GB/s"
+            f" ({row['steady']} steady rounds of {row['tried']})"
+            if "read GB/s" in row
+            else ""
         )
         say(f"{name:8s} {key:24s} ours {row['ours']:8.1f}   llama.cpp {row['llama.cpp']:8.1f}"
             f"   x {row['ratio']:.2f}{share}")  # fmt: skip
@@ -172,6 +177,12 @@ def streamed(ours: Ours) -> int:
     """Bytes of weights that one decoded token reads."""
     parts = [*ours.model.layers, {"output": ours.model.top["output.weight"]}]
     return sum(m.memory.nbytes for part in parts for m in part.values() if hasattr(m, "memory"))
+
+
+def cached(ours: Ours) -> int:
+    """Bytes of keys and values that a token has in the cache."""
+    c = ours.cache
+    return int(2 * c.n_layers * c.kv_heads * c.page_bytes // 16)
 
 
 @click.command()

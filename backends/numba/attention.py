@@ -87,15 +87,16 @@ def store(step_address: int, layer_number: int, thread: int, threads: int) -> No
     keys = cache.keys + layer_number * cache.layer_bytes
     values = cache.values + layer_number * cache.layer_bytes
     n, row = model.head_dim, buffers.scratch + thread * buffers.scratch_bytes
-    for t in range(plan.n * thread // threads, plan.n * (thread + 1) // threads):
+    pairs = plan.n * model.kv_heads  # of a token and a head
+    for pair in range(pairs * thread // threads, pairs * (thread + 1) // threads):
+        t, head = pair // model.kv_heads, pair % model.kv_heads
         slot = load_int(plan.slots + 4 * t)
-        for head in range(model.kv_heads):
-            page = (slot // 16 * model.kv_heads + head) * cache.page_bytes
-            place = buffers.kv_bytes * t + 4 * n * head
-            copy_padded(buffers.k + place, n, row, cache.width)
-            PUT(row, keys + page, values + page, slot % 16, cache.width, 1)
-            copy_padded(buffers.v + place, n, row, cache.width)
-            PUT(row, keys + page, values + page, slot % 16, cache.width, 0)
+        page = head * cache.head_bytes + slot // 16 * cache.page_bytes
+        place = buffers.kv_bytes * t + 4 * n * head
+        copy_padded(buffers.k + place, n, row, cache.width)
+        PUT(row, keys + page, values + page, slot % 16, cache.width, 1)
+        copy_padded(buffers.v + place, n, row, cache.width)
+        PUT(row, keys + page, values + page, slot % 16, cache.width, 0)
 
 
 @jit
@@ -132,8 +133,8 @@ def attend_tile(
     """Queries first .. first + 3 of sequence s, which read key/value head `head`."""
     model, plan, cache, buffers = model_at(step.model), step.plan, step.cache, step.buffers
     layer = layers_at(model.layers, model.n_layers)[layer_number]
-    keys = cache.keys + layer_number * cache.layer_bytes
-    values = cache.values + layer_number * cache.layer_bytes
+    place = layer_number * cache.layer_bytes + head * cache.head_bytes
+    keys, values = cache.keys + place, cache.values + place
     group, width, start = model.heads // model.kv_heads, cache.width, load_int(plan.starts + 4 * s)
     q = buffers.scratch + thread * buffers.scratch_bytes
     gathered = q + 16 * width
@@ -155,8 +156,8 @@ def attend_tile(
         some = max(stretch, lowest // 16 * 16)
         last = min(stretch + STRETCH - 1, highest)
         for p in range(some, last + 1, 16):
-            page = find_page(keys, p, highest, table, plan, model, cache, head, take, spare, 1)
-            ahead = page_ahead(keys, p, highest, table, plan, model, cache, head, spare)
+            page = find_page(keys, p, highest, table, plan, cache, take, spare, 1)
+            ahead = page_ahead(keys, p, highest, table, plan, cache, spare)
             tile = four()
             for d in range(width):
                 ask(ahead, d, part)
@@ -170,8 +171,8 @@ def attend_tile(
                 largest + 64 * r, sums + 64 * r, gathered + 4 * width * r, width,
             )  # fmt: skip
         for p in range(some, last + 1, 16):
-            page = find_page(values, p, highest, table, plan, model, cache, head, take, spare, 0)
-            ahead = page_ahead(values, p, highest, table, plan, model, cache, head, spare)
+            page = find_page(values, p, highest, table, plan, cache, take, spare, 0)
+            ahead = page_ahead(values, p, highest, table, plan, cache, spare)
             before, after = max(0, lowest - p), min(16, last + 1 - p)  # beyond: not this sequence's
             for c in range(width // 16):
                 tile = load_tile(four(), gathered + 64 * c, 4 * width)
@@ -223,31 +224,30 @@ def slot_of(table: int, block_size: int, position: int) -> int:
 
 @jit
 def find_page(
-    pages: int, position: int, last: int, table: int, plan: Any, model: Any, cache: Any,
-    head: int, take: Any, spare: int, is_key: int,
+    pages: int, position: int, last: int, table: int, plan: Any, cache: Any, take: Any, spare: int,
+    is_key: int,
 ) -> int:  # fmt: skip
     """The page of positions position .. position + 15: where it lies, or gathered into `spare`."""
     size = plan.block_size
     if size % 16 == 0:
         slot = slot_of(table, size, position)
-        return pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
+        return pages + slot // 16 * cache.page_bytes
     for u in range(min(16, last - position + 1)):
         slot = slot_of(table, size, position + u)
-        page = pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
+        page = pages + slot // 16 * cache.page_bytes
         take(page, slot % 16, spare, u, cache.width, is_key)
     return spare
 
 
 @jit
 def page_ahead(
-    pages: int, position: int, last: int, table: int, plan: Any, model: Any, cache: Any, head: int,
-    spare: int,
+    pages: int, position: int, last: int, table: int, plan: Any, cache: Any, spare: int
 ) -> int:  # fmt: skip
     """The page that is needed `AHEAD` positions later; where pages are gathered, none is."""
     size = plan.block_size
     if size % 16 == 0:
         slot = slot_of(table, size, min(position + AHEAD, last))
-        return pages + (slot // 16 * model.kv_heads + head) * cache.page_bytes
+        return pages + slot // 16 * cache.page_bytes
     return spare
 
 

@@ -48,8 +48,12 @@ class Cache:
         return -(-self.n_slots // 16)
 
     @property
+    def head_bytes(self) -> int:
+        return self.pages * self.page_bytes
+
+    @property
     def layer_bytes(self) -> int:
-        return self.pages * self.kv_heads * self.page_bytes
+        return self.kv_heads * self.head_bytes
 
     @cached_property
     def keys(self) -> UInt8[ndarray, " bytes"]:
@@ -65,7 +69,8 @@ class Cache:
         record = np.zeros((), CACHE)
         record["store"], record["attend"] = store.address, attend.address
         record["keys"], record["values"] = self.keys.ctypes.data, self.values.ctypes.data
-        record["layer_bytes"], record["page_bytes"] = self.layer_bytes, self.page_bytes
+        for size in ("layer_bytes", "head_bytes", "page_bytes"):
+            record[size] = getattr(self, size)
         record["width"] = self.width
         return record
 
@@ -78,7 +83,8 @@ class Cache:
         """Keys, values and (in q8_0) their scales as arrays whose last axes but one or two are
         [layer, page, head, ...]: each with its token axis moved to the front of a slot's place."""
         w, shape = self.width, (self.n_layers, self.pages, self.kv_heads)
-        keys, values = (x.reshape(*shape, self.page_bytes) for x in (self.keys, self.values))
+        stored = (self.n_layers, self.kv_heads, self.pages, self.page_bytes)
+        keys, values = (x.reshape(stored).swapaxes(1, 2) for x in (self.keys, self.values))
         if self.kind == "q8_0":
             codes = 16 * w
             return [

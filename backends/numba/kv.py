@@ -1,7 +1,9 @@
 """How keys and values lie in memory, for each type a cache may keep them in.
 
-Sixteen tokens make a page.  Within a page and a key/value head, keys lie coordinate by coordinate
-(the sixteen tokens' numbers of a coordinate together) and values token by token:
+Sixteen tokens make a page.  A key/value head's pages follow one another, so that its next block is
+where processors expect it: with all heads' pages of sixteen tokens together, each came from memory
+a third as fast.  Within a page keys lie coordinate by coordinate (the sixteen tokens' numbers of a
+coordinate together) and values token by token:
 
     keys      [coordinate][16 tokens]        a query's scores of 16 keys come from whole vectors
     values    [16 tokens][coordinate]        a weighted sum of values does, too

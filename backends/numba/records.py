@@ -25,7 +25,7 @@ def struct(words: str, **others: Any) -> np.dtype:
     return np.dtype([*fields, *others.items()], align=True)
 
 
-MATRIX = struct("data rows columns groups blocks packing multiply bias taken least")
+MATRIX = struct("data rows columns groups blocks group_bytes packing multiply bias taken least")
 """`multiply` is the entry point of its format, and `packing` what that reads; `taken` a word that
 counts the groups of rows that threads have taken in this step, `least` or more at a time."""
 
@@ -38,6 +38,7 @@ def fill_matrix(record: Any, matrix: Matrix, act: str, bias: int, taken: int) ->
     record["groups"], record["blocks"] = matrix.groups, matrix.blocks
     record["packing"] = f.packing_for(act)
     record["multiply"] = f.multiplier(act).address
+    record["group_bytes"] = matrix.blocks * f.group_bytes
     record["least"] = max(1, TAKEN_BYTES // (matrix.blocks * f.group_bytes))
 
 
@@ -48,7 +49,7 @@ LAYER = struct(
 )  # fmt: skip
 """Norms are addresses of float32; `cos` and `sin` of the rotation's table, a row per position."""
 
-CACHE = struct("store attend keys values layer_bytes page_bytes width")
+CACHE = struct("store attend keys values layer_bytes head_bytes page_bytes width")
 """`store` and `attend` are the entry points for the cache's number type."""
 
 PLAN = struct(

@@ -2,12 +2,13 @@
 
 A mask, a bias and penalties come first (`penalise`), then the `filters`; all in float64, as the
 definition has it (`refimpl.sampling`).  A token is always the definition's: where sums of powers
-lie so close to a line that two libraries' might not agree, the definition chooses.  So it does
-under mirostat, whose state carries every last digit on.  Log-probabilities may differ in these.
+lie so close to a line that two libraries' might not agree, the definition chooses.
+Log-probabilities may differ in their last digits, mirostat's state may not (`mirostat`).
 Greedy draws from rows as they are, the most frequent, are made together.
 
 >>> row = np.float32([1, 3, 2])
->>> token, logprob, drawn = pick(row, row.astype(float), 0.5, 0.0, -1.0, 0, 1.0, 1.0, 0.0, -1.0)
+>>> off = -1.0, 0, 1.0, 1.0, 0.0, -1.0, np.inf
+>>> token, logprob, drawn = pick(row, row.astype(float), 0.5, 0.0, *off)
 >>> token, round(logprob, 4), drawn
 (1, -0.4076, 0.0)
 """
@@ -21,20 +22,18 @@ from numpy import ndarray
 
 from backends.numba.compile import jit_cached
 from backends.numba.filters import leaders, min_p, place, top_n_sigma, top_p, typical, xtc
+from backends.numba.mirostat import cut_surprising, line, moved
 from backends.numba.penalise import ids, penalised, repeated
 from backends.numba.powers import greatest, mass, weigh
 from refimpl.errors import RefimplError
 from refimpl.sampling import Draw, Sampled, TokenLogprob, uniform
-from refimpl.sampling.beyond import asked_beyond
 from refimpl.sampling.draws import attempt, without
 from refimpl.sampling.dry import LOG_FLOAT32_MAX, since_breaker
 from refimpl.sampling.greedy import is_greatest
-from refimpl.sampling.params import SamplingParams
 from refimpl.sampling.penalties import recent
 from refimpl.sampling.philox import TOKEN_STREAM, XTC_STREAM
 from refimpl.sampling.probability import Logits
 
-COMPILED = {"logprobs", "dry_multiplier", "xtc_probability", "top_n_sigma", "typical_p"}
 EVERYTHING = np.zeros(0, np.uint32)
 AT_ONCE = 1 << 16  # logits
 
@@ -42,13 +41,13 @@ AT_ONCE = 1 << 16  # logits
 @jit_cached
 def pick(
     row: ndarray, x: ndarray, chance: float, t: float, sigmas: float, k: int, typical_mass: float,
-    p: float, least: float, threshold: float,
+    p: float, least: float, threshold: float, mu: float,
 ) -> tuple[int, float, float]:  # fmt: skip
     """The token and its log-probabilities, the model's and after the filters; -1: no law, or not
     sure.
 
     `row` are the model's logits; `x` what is left of them, in float64, becomes what the token was
-    drawn from.  A threshold below 0: XTC does not act.
+    drawn from.  A threshold below 0: XTC does not act; mu without end: mirostat does not.
     """
     best = checked_greatest(row, x)
     if best < 0:
@@ -75,6 +74,7 @@ def pick(
     sure = sure and (p >= 1.0 or top_p(left, w, p))
     sure = sure and (least <= 0.0 or min_p(left, w, least))
     sure = sure and (threshold < 0.0 or xtc(left, w, threshold))
+    sure = sure and (mu == np.inf or cut_surprising(left, w, mu))
     token, found = place(w, chance)
     if not (sure and found):
         return -1, 0.0, 0.0
@@ -123,10 +123,6 @@ def choose(logits: ndarray, draws: Sequence[Draw]) -> list[Sampled | RefimplErro
     return [known[i] if i in known else alone(logits, draw) for i, draw in enumerate(draws)]
 
 
-def alone(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
-    return compiled(logits, draw) if is_compiled(draw.params) else attempt(logits, draw)
-
-
 def takes_the_greatest(draw: Draw) -> bool:
     """Is it the greatest logit of a row that nothing changes?"""
     plain = draw.params.logprobs is None and draw.mask is None and not draw.banned
@@ -154,12 +150,7 @@ def greatest_at_once(logits: ndarray, draws: Sequence[Draw]) -> Iterator[tuple[i
                     yield i, Sampled(token=token, logprob=logprob, drawn_logprob=0.0)
 
 
-def is_compiled(params: SamplingParams) -> bool:
-    """Does it ask for nothing that is left to the definition?"""
-    return asked_beyond(params) <= COMPILED
-
-
-def compiled(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
+def alone(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
     p = draw.params
     row = np.ascontiguousarray(without(logits[draw.row, : draw.vocab_size], draw.banned))
     x = allowed_by(row, draw)
@@ -168,10 +159,11 @@ def compiled(logits: ndarray, draw: Draw) -> Sampled | RefimplError:
     token, logprob, drawn = pick(
         row, x, chance(draw) if p.temperature else 0.0, float(p.temperature), float(p.top_n_sigma),
         p.top_k, float(p.typical_p), float(p.top_p), float(p.min_p), xtc_threshold(draw),
+        line(draw),
     )  # fmt: skip
     if token < 0:
         return attempt(logits, draw)
-    found = Sampled(token=token, logprob=logprob, drawn_logprob=drawn)
+    found = Sampled(token=token, logprob=logprob, drawn_logprob=drawn, mu=moved(x, token, draw))
     if p.logprobs is None:
         return found
     tops = alternatives(row.astype(np.float64), p.logprobs), alternatives(x, p.logprobs)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 pytest.importorskip("numba")
-from backends.numba import filters, powers, sample
-from backends.numba.sample import allowed_by, choose, is_compiled
+from backends.numba import filters, mirostat, powers, sample
+from backends.numba.sample import allowed_by, choose
 from refimpl import sampling
 from refimpl.errors import RefimplError
 from refimpl.ops.approx import gamma
@@ -80,7 +80,6 @@ def bound(row):
 @given(cases())
 def test_the_token_and_its_probability_are_the_definitions(case):
     logits, draws = case
-    assert all(is_compiled(one.params) for one in draws)
     both = zip(draws, sampling.choose(logits, draws), choose(logits, draws), strict=True)
     for draw, wanted, got in both:
         if isinstance(wanted, RefimplError):
@@ -110,18 +109,43 @@ def test_what_is_no_law_is_refused_in_the_definitions_words(bad):
     assert isinstance(got, RefimplError) and str(got) == str(wanted)
 
 
-def test_mirostat_is_left_to_the_definition():
-    logits = np.random.default_rng(0).standard_normal((1, 50)).astype(np.float32)
-    params = SamplingParams(mirostat=2, logprobs=2, seed=4)
-    assert not is_compiled(params)
-    draws = [Draw(row=0, params=params, history=[3, 4], mu=6.0)]
-    assert choose(logits, draws) == sampling.choose(logits, draws)
+MIROSTAT = st.builds(
+    SamplingParams,
+    mirostat=st.just(2),
+    mirostat_tau=st.sampled_from([0.3, 1.0, 5.0, 20]),
+    mirostat_eta=st.sampled_from([0, 0.1, 1.0]),
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
+    logit_bias=st.dictionaries(st.integers(0, 0), st.sampled_from([2.5, -np.inf]), max_size=1),
+    logprobs=st.sampled_from([None, 2]),
+    seed=st.integers(0, 2**32),
+)
+
+
+@given(cases(), MIROSTAT)
+def test_mirostats_state_is_the_definitions_in_every_bit(case, params):
+    """Step after step, each from the state that the step before it left."""
+    logits, (one, _) = case
+    ours = theirs = None
+    for position in range(6):
+        both = [
+            Draw(row=0, params=params, history=[0] * position, mask=one.mask, mu=mu)
+            for mu in (ours, theirs)
+        ]
+        (got,), (wanted,) = choose(logits, both[:1]), sampling.choose(logits, both[1:])
+        if isinstance(wanted, RefimplError):
+            assert type(got) is type(wanted) and str(got) == str(wanted)
+            return
+        assert (got.token, got.mu) == (wanted.token, wanted.mu)
+        assert [a.token for a in got.drawn_top] == [a.token for a in wanted.drawn_top]
+        ours, theirs = got.mu, wanted.mu
 
 
 ASKED = [
     {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.6}, {"top_n_sigma": 1.0},
     {"xtc_probability": 1.0, "xtc_threshold": 0.02}, {"dry_multiplier": 1.0}, {"logprobs": 3},
     {"temperature": 0.0, "logprobs": 3}, {"top_k": 40, "top_p": 0.9, "typical_p": 0.9},
+    {"mirostat": 2}, {"mirostat": 2, "mirostat_tau": 2, "temperature": 0.7},
+    {"mirostat": 2, "mirostat_tau": 0.1},
 ]  # fmt: skip
 
 
@@ -156,8 +180,12 @@ def test_the_greatest_and_the_mass_of_rows_of_any_length(seed, n):
     assert abs(powers.mass(w) - math.fsum(w)) <= gamma(n, F64.unit_roundoff) * math.fsum(w)
 
 
+FILTERS = {one.__name__: one for one in (filters.top_p, filters.min_p, filters.typical)}
+FILTERS |= {one.__name__: one for one in (filters.xtc, mirostat.cut_surprising)}
+
+
 @given(
-    name=st.sampled_from(["top_p", "min_p", "typical", "xtc"]),
+    name=st.sampled_from(sorted(FILTERS)),
     seed=st.integers(0, 2**32),
     n=st.sampled_from([1, 2, 7, 60]),
     exactly=st.booleans(),
@@ -171,7 +199,7 @@ def test_a_filter_that_is_sure_would_be_with_other_powers(name, seed, n, exactly
     kept = []
     for _ in range(4):
         y, v = x.copy(), w * (1 + rng.integers(-4, 5, n) * 2.0**-52)
-        if getattr(filters, name)(y, v, line):
+        if FILTERS[name](y, v, line):
             kept.append(np.flatnonzero(y > -np.inf).tolist())
     assert all(one == kept[0] for one in kept)
 
@@ -194,6 +222,20 @@ def test_where_a_line_is_met_exactly_nobody_is_sure():
     x[1:], w[1:] = np.log(0.5), 0.5
     assert not filters.min_p(x.copy(), w.copy(), 0.5)
     assert filters.place(np.ones(4), 0.25) == (1, False)
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(2, 60), near=st.integers(-9, 9))
+def test_a_surprise_close_to_mirostats_line_is_the_definitions_business(seed, n, near):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(n)
+    surprise = -sampling.log_softmax(x) / math.log(2)
+    second = np.sort(surprise)[1]
+    mu = float(second * (1 + near * 2.0**-52))
+    assert not mirostat.cut_surprising(x.copy(), np.exp(x - x.max()), mu)
+    for far in (1 - 1e-9, 1 + 1e-9):
+        y = x.copy()
+        assert mirostat.cut_surprising(y, np.exp(x - x.max()), mu * far)
+        assert np.count_nonzero(y > -np.inf) == (1 if far < 1 else 2)
 
 
 @pytest.mark.parametrize("history, bias", [([50], {}), ([-1], {}), ([], {50: 1.0})])
