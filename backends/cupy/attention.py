@@ -292,7 +292,7 @@ class Attention:
             return
         capped = {"CAPPED": None} if numbers[-1] else {}
         kernel = self.launcher.kernels("attend_together", **capped, **defines)
-        shared = 8 * 16 * (4 * s.dim + 80) + 512 * s.dim  # stages; what earlier splits came to
+        shared = 3 * 64 * (4 * s.dim + 80) + 512 * s.dim  # stages; what earlier splits came to
         self.launcher.run(
             kernel,
             (s.kv_heads, n),
