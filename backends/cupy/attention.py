@@ -292,7 +292,9 @@ class Attention:
             return
         capped = {"CAPPED": None} if numbers[-1] else {}
         kernel = self.launcher.kernels("attend_together", **capped, **defines)
-        shared = 8 * 16 * (4 * s.dim + 80) + 512 * s.dim  # stages; what earlier splits came to
+        by_wgmma = capability() == 90 and s.half == 16  # its stages are four, of shorter rows
+        stages = 4 * 64 * (4 * s.dim + 64) if by_wgmma else 3 * 64 * (4 * s.dim + 80)
+        shared = stages + 512 * s.dim  # and what earlier splits came to
         self.launcher.run(
             kernel,
             (s.kv_heads, n),

@@ -17,12 +17,20 @@ def _weights_of_their_own():
 
 @pytest.mark.parametrize("cache", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
-    ("dim", "context", "window", "soft_cap"),
-    [(64, 300, None, None), (128, 700, None, None), (128, 700, 100, None), (64, 300, None, 30.0)],
+    ("dim", "context", "window", "soft_cap", "spread"),
+    [
+        (64, 300, None, None, 0),
+        (128, 700, None, None, 0),
+        (128, 700, None, None, 12),
+        (128, 700, 100, None, 0),
+        (64, 300, None, 30.0, 0),
+    ],
 )
 def test_a_prompts_attention_has_the_same_bits_when_warps_walk_together(
-    monkeypatch, cache, dim, context, window, soft_cap
+    monkeypatch, cache, dim, context, window, soft_cap, spread
 ):
+    """`spread`: values lie so many powers of two apart, and so do weights: the sums of wgmma and of
+    mma.sync must not differ in what they cut off."""
     backend = backend_or_skip(cache=cache)
     import cupy
 
@@ -30,12 +38,13 @@ def test_a_prompts_attention_has_the_same_bits_when_warps_walk_together(
 
     rng = np.random.default_rng(0)
     counts, blocks = np.array([context, 130, 1]), -(-context // 16)
-    values = rng.standard_normal((2, 3 * blocks, KV_HEADS, 16, dim)).astype(
-        np.float16 if cache == "float16" else ml_dtypes.bfloat16
-    )
-    keys, values = (cupy.asarray(half.view(np.uint16)) for half in values)
+    half = np.float16 if cache == "float16" else ml_dtypes.bfloat16
+    both = rng.standard_normal((2, 3 * blocks, KV_HEADS, 16, dim))
+    both[1] *= 2.0 ** rng.integers(-spread, spread + 1, both[1].shape)
+    keys, values = (cupy.asarray(x.view(np.uint16)) for x in both.astype(half))
     starts = np.array([0, *np.cumsum(counts)], np.int32)
-    q = cupy.asarray(rng.standard_normal((int(starts[-1]), HEADS, dim)).astype(np.float32))
+    q = rng.standard_normal((int(starts[-1]), HEADS, dim)) * (1 + spread / 2)
+    q = cupy.asarray(q.astype(np.float32))
     sinks = cupy.asarray(rng.standard_normal(HEADS).astype(np.float32))
     places = np.arange(starts[-1], dtype=np.int32)
     plan = Plan(

@@ -1,17 +1,6 @@
 // Hopper's tensor cores as four warps drive them (wgmma; PTX ISA 9.0, section 9.7.16): 64 rows,
-// COLS columns (64 or 192) and 16 products at a time, twice as fast as mma.sync.  A warp holds 16 of
-// the rows, as tensor_core.cuh says; a, from registers, is what mma.sync takes; b is read from shared
-// memory, as matrices of 8 columns and 8 products, 128 bytes each: {columns 0-7: products 0-7,
-// 8-15}, {columns 8-15: ...}, so that two that follow in the products lie LEAD bytes apart, two
-// that follow in the columns STRIDE.
-
-#define LEAD 128
-#define STRIDE 512
-
-// What says where b is: bytes divided by 16, no swizzling.
-__device__ __forceinline__ u64 matrices_at(u32 shared) {
-    return (u64)(shared >> 4 & 0x3fff) | (u64)(LEAD >> 4) << 16 | (u64)(STRIDE >> 4) << 32;
-}
+// some columns and 16 products at a time, twice as fast as mma.sync.  A warp holds 16 of the rows,
+// as tensor_core.cuh says; a, from registers, is what mma.sync takes; b is read from shared memory.
 
 // Registers that were written are ready for what follows; what was asked for goes on its way; has
 // come.
@@ -31,6 +20,17 @@ __device__ __forceinline__ void wgmma_wait() {
 #define D16(i) D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
 
 #define OPERANDS "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b)
+
+#ifdef COLS  // 64 or 192 columns, in matrices of 8 columns and 8 products, 128 bytes each:
+// {columns 0-7: products 0-7, 8-15}, {columns 8-15: ...}, so that two that follow in the products
+// lie LEAD bytes apart, two that follow in the columns STRIDE.
+#define LEAD 128
+#define STRIDE 512
+
+// What says where b is: bytes divided by 16, no swizzling.
+__device__ __forceinline__ u64 matrices_at(u32 shared) {
+    return (u64)(shared >> 4 & 0x3fff) | (u64)(LEAD >> 4) << 16 | (u64)(STRIDE >> 4) << 32;
+}
 
 // d += a b; d[4 j ..] are columns 8 j ...
 __device__ __forceinline__ void wgmma(float d[COLS / 2], const uint4& a, u64 b) {
@@ -56,3 +56,4 @@ __device__ __forceinline__ void wgmma(float d[COLS / 2], const uint4& a, u64 b) 
                  : OPERANDS);
 #endif
 }
+#endif
