@@ -9,6 +9,7 @@ from itertools import product
 from typing import TypeVar
 
 from refimpl.errors import UnsupportedError
+from refimpl.grammar.constants import But
 from refimpl.grammar.number_sets import NUMBERS, NumberSet
 from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 from refimpl.grammar.shapes import (
@@ -129,6 +130,7 @@ class Algebra:
                 a.unique or b.unique,
                 done,
                 a.evaluated_items | b.evaluated_items,
+                _joined(a.but, b.but),
             )
         )
 
@@ -141,6 +143,7 @@ class Algebra:
                 _least(a.hi, b.hi),
                 a.exists | b.exists,
                 a.evaluated.plus(b.evaluated),
+                _joined(a.but, b.but),
             )
         )
 
@@ -194,10 +197,12 @@ class Algebra:
             for lo, hi in _outside(c.lo, c.hi):
                 other = Contains(c.start, c.expr, lo, hi)
                 yield self.any_array._replace(contains=frozenset({other}))
+        assert not a.but, "what items must differ from is said of items alone, never negated"
         if a.unique:
             raise UnsupportedError("the negation of uniqueItems")
 
     def _non_object(self, o: ObjectShape) -> Iterator[ObjectShape]:
+        assert not o.but, "as of arrays"
         e = self.e
         for keys, value in sorted(o.rules, key=rule_order):
             if value is not e.ALL:
@@ -272,7 +277,12 @@ def _says_less(t: ObjectShape, s: ObjectShape) -> bool:
         and t.lo <= s.lo
         and (t.hi is None or (s.hi is not None and s.hi <= t.hi))
         and t.evaluated == s.evaluated
+        and (not t.but or t.but == s.but)
     )
+
+
+def _joined(a: But, b: But) -> But:
+    return tuple(dict.fromkeys((*a, *b))) if a and b else a or b
 
 
 def _looked(shape: object) -> bool:
