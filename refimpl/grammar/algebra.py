@@ -38,6 +38,7 @@ class Algebra:
 
     def __init__(self, regexes: Regexes, exprs: Exprs):
         self.r, self.e = regexes, exprs
+        self.limit: int | None = MAX_STATES  # of a search for words; none once a text is begun
         self.any_string = StringSet(regexes.ALL)
         self.any_array = ArrayShape((), exprs.ALL)
         self.everything = Union(
@@ -76,7 +77,7 @@ class Algebra:
         plain = [s for s in shapes if s.lo == 0 and s.hi is None]
         node = self.r.alt(*(s.node for s in plain))
         counted = dict.fromkeys(s for s in shapes if s.lo or s.hi is not None)
-        if node is self.r.ALL or not self.r.is_live(node, MAX_STATES):
+        if node is self.r.ALL or not self.r.is_live(node, self.limit):
             return (self.any_string,) if node is self.r.ALL else tuple(counted)
         outer = self.r.alt(*(s.outer or s.node for s in plain))
         return (StringSet(node, outer=outer if any(s.outer for s in plain) else None), *counted)
@@ -115,7 +116,7 @@ class Algebra:
                 within = self.r.repeat(self.r.ANY, lo, hi)
                 node, lo, hi = self.r.both(node, within), 0, None
                 outer = self.r.both(outer, within) if outer else None
-        return StringSet(node, lo, hi, outer) if self.r.is_live(node, MAX_STATES) else None
+        return StringSet(node, lo, hi, outer) if self.r.is_live(node, self.limit) else None
 
     def both_arrays(self, a: ArrayShape, b: ArrayShape) -> ArrayShape | None:
         n = max(len(a.prefix), len(b.prefix))
@@ -176,7 +177,7 @@ class Algebra:
         return u._replace(**{kind: getattr(self.both(part, complement), kind)})
 
     def _non_string(self, s: StringSet) -> Iterator[StringSet]:
-        if self.r.is_live(node := self.r.non(s.outer or s.node), MAX_STATES):
+        if self.r.is_live(node := self.r.non(s.outer or s.node), self.limit):
             yield StringSet(node)
         if s.lo:
             yield StringSet(self.r.ALL, 0, s.lo - 1)

@@ -74,6 +74,7 @@ class JsonGrammar(ObjectSteps):
         if not self.fit.sat(root):
             raise UnsatisfiableError("no value satisfies this schema; there is nothing to generate")
         self.fit.check_distinct()
+        self.reader.algebra.limit = None  # no text is given up halfway
         return Value((root,), self.layout.white_space)  # and no white space before the document
 
     def step(self, local: Local, byte: int) -> Action | None:
