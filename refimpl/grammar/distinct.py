@@ -8,10 +8,9 @@ different members, which is a matching in a bipartite graph (Kuhn's augmenting p
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refimpl.errors import UnsupportedError
@@ -22,7 +21,7 @@ from refimpl.grammar.keys import Label
 from refimpl.grammar.members import Exists, ObjectPlan
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node, Regexes
-from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, StringSet
+from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, StringSet, Union
 
 if TYPE_CHECKING:
     from refimpl.grammar.fit import Fit
@@ -47,6 +46,31 @@ def matching(sets: Sequence[Sequence[str]]) -> bool:
         return False
 
     return all(place(i, set()) for i in range(len(sets)))
+
+
+def check_distinct(fit: "Fit") -> None:
+    """Refuses, while compiling, what `Fit.distinct` would have to refuse later."""
+    unions = [fit.reader.union(expr) for expr in fit.known()]
+    unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+    for a in unique:
+        if any(c.lo > 1 for c in a.contains):
+            raise UnsupportedError("uniqueItems beside minContains over 1")
+        if not fit.distinct(a, 0, ()) and fit.enough(a):  # which could not see that
+            raise UnsupportedError("uniqueItems with minItems over too few arrays or objects")
+    for a in _inside(fit, unique):  # which may have to be longer than one before it
+        if a.unique:
+            fit.distinct(a._replace(lo=max(a.lo, 2)), 0, ())
+
+
+def _inside(fit: "Fit", arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
+    """The arrays that their items may be or hold."""
+    start = (fit.parts(Union(arrays=(a,))) for a in arrays)
+    seen = dict.fromkeys(e for parts in start for e in parts)
+    for e in (todo := list(seen)):
+        new = [x for x in fit.parts(fit.reader.union(e)) if x not in seen]
+        seen.update(dict.fromkeys(new))
+        todo += new
+    return list(dict.fromkeys(a for e in seen for a in fit.reader.union(e).arrays))
 
 
 def at_least(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> int:
@@ -85,12 +109,12 @@ def _how_many_numbers(s: NumberSet, most: int) -> int:
 def _how_many_objects(fit: "Fit", o: ObjectShape, most: int, depth: int) -> int:
     """The required members may have any of their values, and one more may be there or not."""
     plan = fit.plan(o)
-    n_values: Callable[[Label], int] = lambda label: at_least(
-        fit, plan.expr(label), most, depth + 1
-    )
+    n_values: Callable[[Label], int] = lambda label: fit.how_many(plan.expr(label), most, depth + 1)
     if o.but or not plan.is_possible(fit.sat):
         return 0
-    found = prod(n_values(k) for k in o.required)
+    found = 1
+    for k in sorted(o.required):
+        found *= max(1, n_values(k)) if found <= most else 1
     if o.hi is not None and o.hi <= len(o.required) + len(o.exists):
         return found
     for label, supply in plan.automaton.supply.items():
@@ -108,7 +132,7 @@ def _how_many_arrays(fit: "Fit", a: ArrayShape, most: int, depth: int) -> int:
         return most + 1
     longest = max(a.lo, len(a.prefix) + MAX_LONGER)
     slots = dict.fromkeys((*a.prefix, a.rest))
-    n_values = {e: at_least(fit, e, most, depth + 1) for e in slots if fit.sat(e)}
+    n_values = {e: fit.how_many(e, most, depth + 1) for e in slots if fit.sat(e)}
     found, product = int(a.lo == 0), 1
     for i in range(longest if a.hi is None else min(a.hi, longest)):
         product = min(product * max(0, n_values.get(a.item(i), 0) - i * a.unique), most + 1)

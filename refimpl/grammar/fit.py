@@ -49,7 +49,7 @@ class Fit:
         self._automata: dict[object, KeyAutomaton] = {}
         self._countable: dict[Patterns, bool] = {}
         self._joint: dict[tuple[tuple[str, ...], tuple[Patterns, ...]], JointKeys] = {}
-        self._many: dict[tuple[Expr, int], bool] = {}
+        self._many: dict[tuple[Expr, int, int], int] = {}
         self._listed: dict[Expr, tuple[str, ...]] = {}
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
@@ -227,9 +227,14 @@ class Fit:
 
     def is_many(self, expr: Expr, most: int) -> bool:
         """Whether more than `most` values are known to satisfy the expression."""
-        if (expr, most) not in self._many:
-            self._many[expr, most] = at_least(self, expr, most) > most
-        return self._many[expr, most]
+        return self.how_many(expr, most) > most
+
+    def how_many(self, expr: Expr, most: int, depth: int = 0) -> int:
+        """So many values that satisfy the expression are known (`at_least`)."""
+        key = (expr, most, depth)
+        if key not in self._many:
+            self._many[key] = at_least(self, *key)
+        return self._many[key]
 
     def constant(self, text: str) -> Expr:
         """The one value with this canonical text."""
@@ -250,29 +255,6 @@ class Fit:
             return True
         unions = [self.reader.union(a.item(i)) for i in range(min(a.lo, len(a.prefix) + 1))]
         return any(u.arrays or u.objects for u in unions) or self.distinct(a, 0, ())
-
-    def check_distinct(self) -> None:
-        """Refuses, while compiling, what `distinct` would have to refuse later."""
-        unions = [self.reader.union(expr) for expr in self.known()]
-        unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
-        for a in unique:
-            if any(c.lo > 1 for c in a.contains):
-                raise UnsupportedError("uniqueItems beside minContains over 1")
-            if not self.distinct(a, 0, ()) and self.enough(a):  # which could not see that
-                raise UnsupportedError("uniqueItems with minItems over too few arrays or objects")
-        for a in self._inside(unique):  # which may have to be longer than one before it
-            if a.unique:
-                self.distinct(a._replace(lo=max(a.lo, 2)), 0, ())
-
-    def _inside(self, arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
-        """The arrays that their items may be or hold."""
-        start = (self.parts(Union(arrays=(a,))) for a in arrays)
-        seen = dict.fromkeys(e for parts in start for e in parts)
-        for e in (todo := list(seen)):
-            new = [x for x in self.parts(self.reader.union(e)) if x not in seen]
-            seen.update(dict.fromkeys(new))
-            todo += new
-        return list(dict.fromkeys(a for e in seen for a in self.reader.union(e).arrays))
 
     # --- objects
 

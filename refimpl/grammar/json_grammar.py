@@ -18,6 +18,7 @@ from typing import Any
 from refimpl.grammar import json_ways
 from refimpl.grammar.apart import array_can_differ, dead_items, unlike
 from refimpl.grammar.constants import holds
+from refimpl.grammar.distinct import check_distinct
 from refimpl.grammar.json_states import (
     NUMBER_BYTES,
     VALUE_STARTS,
@@ -73,7 +74,7 @@ class JsonGrammar(ObjectSteps):
         root = self.reader.start()
         if not self.fit.sat(root):
             raise UnsatisfiableError("no value satisfies this schema; there is nothing to generate")
-        self.fit.check_distinct()
+        check_distinct(self.fit)
         self.reader.algebra.limit = None  # no text is given up halfway
         return Value((root,), self.layout.white_space)  # and no white space before the document
 

@@ -175,7 +175,7 @@ class NumberSet:
             step=lcm(self.step, other.step),
             not_steps=self.not_steps | other.not_steps,
             only=_only(self.only, other.only),
-            without=self.without | other.without,
+            without=_union(self.without, other.without),
             spelled=spelled.pop() if spelled else "any",
         )  # fmt: skip
         if out.only is not None:
@@ -244,6 +244,11 @@ def lcm(a: Fraction | None, b: Fraction | None) -> Fraction | None:
         return a or b
     return Fraction(math.lcm(a.numerator * b.denominator, b.numerator * a.denominator),
                     a.denominator * b.denominator)  # fmt: skip
+
+
+def _union(a: frozenset[Fraction], b: frozenset[Fraction]) -> frozenset[Fraction]:
+    """Without a copy if one is empty: a thousand numbers may be excluded."""
+    return a | b if a and b else a or b
 
 
 def _only(
