@@ -203,7 +203,7 @@ class Algebra:
             raise UnsupportedError("the negation of uniqueItems")
 
     def _non_object(self, o: ObjectShape) -> Iterator[ObjectShape]:
-        assert not o.but, "as of arrays"
+        assert not o.but, "as for arrays"
         e = self.e
         for keys, value in sorted(o.rules, key=rule_order):
             if value is not e.ALL:

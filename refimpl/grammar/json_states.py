@@ -143,7 +143,7 @@ class MemberFrame:
     seen: frozenset[str]
     count: int
     key: str = ""
-    record: bool = False  # what `key` is, since some thread must not be a certain object
+    record: bool = False  # the value, since some thread must not be a certain object
     but: But = ()  # the arrays and objects that the value must not be
 
 

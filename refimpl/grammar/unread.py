@@ -5,7 +5,7 @@ counted) makes every text a state of its own, and a search from each of them wou
 each token.  But a later part asks only one thing of the text: not to be the same value.  So the
 shortest end is searched once for a state that has forgotten the text (`unread`).  Forgetting only
 allows more, so no text has a shorter end; and it is the end of every text that is none of the
-values that this end goes on to write (`Home`).
+values that this end goes on to write, and no array or object that it had to differ from (`Home`).
 
 Two things are forgotten: the text that is being recorded, and, between two items, those before.
 
