@@ -9,6 +9,7 @@ from itertools import product
 from typing import TypeVar
 
 from refimpl.errors import UnsupportedError
+from refimpl.grammar.constants import But
 from refimpl.grammar.number_sets import NUMBERS, NumberSet
 from refimpl.grammar.regex import MAX_STATES, Node, Regexes
 from refimpl.grammar.shapes import (
@@ -37,6 +38,7 @@ class Algebra:
 
     def __init__(self, regexes: Regexes, exprs: Exprs):
         self.r, self.e = regexes, exprs
+        self.limit: int | None = MAX_STATES  # of a search for words; none once a text is begun
         self.any_string = StringSet(regexes.ALL)
         self.any_array = ArrayShape((), exprs.ALL)
         self.everything = Union(
@@ -75,7 +77,7 @@ class Algebra:
         plain = [s for s in shapes if s.lo == 0 and s.hi is None]
         node = self.r.alt(*(s.node for s in plain))
         counted = dict.fromkeys(s for s in shapes if s.lo or s.hi is not None)
-        if node is self.r.ALL or not self.r.is_live(node, MAX_STATES):
+        if node is self.r.ALL or not self.r.is_live(node, self.limit):
             return (self.any_string,) if node is self.r.ALL else tuple(counted)
         outer = self.r.alt(*(s.outer or s.node for s in plain))
         return (StringSet(node, outer=outer if any(s.outer for s in plain) else None), *counted)
@@ -114,7 +116,7 @@ class Algebra:
                 within = self.r.repeat(self.r.ANY, lo, hi)
                 node, lo, hi = self.r.both(node, within), 0, None
                 outer = self.r.both(outer, within) if outer else None
-        return StringSet(node, lo, hi, outer) if self.r.is_live(node, MAX_STATES) else None
+        return StringSet(node, lo, hi, outer) if self.r.is_live(node, self.limit) else None
 
     def both_arrays(self, a: ArrayShape, b: ArrayShape) -> ArrayShape | None:
         n = max(len(a.prefix), len(b.prefix))
@@ -129,6 +131,7 @@ class Algebra:
                 a.unique or b.unique,
                 done,
                 a.evaluated_items | b.evaluated_items,
+                _joined(a.but, b.but),
             )
         )
 
@@ -141,6 +144,7 @@ class Algebra:
                 _least(a.hi, b.hi),
                 a.exists | b.exists,
                 a.evaluated.plus(b.evaluated),
+                _joined(a.but, b.but),
             )
         )
 
@@ -173,7 +177,7 @@ class Algebra:
         return u._replace(**{kind: getattr(self.both(part, complement), kind)})
 
     def _non_string(self, s: StringSet) -> Iterator[StringSet]:
-        if self.r.is_live(node := self.r.non(s.outer or s.node), MAX_STATES):
+        if self.r.is_live(node := self.r.non(s.outer or s.node), self.limit):
             yield StringSet(node)
         if s.lo:
             yield StringSet(self.r.ALL, 0, s.lo - 1)
@@ -194,10 +198,12 @@ class Algebra:
             for lo, hi in _outside(c.lo, c.hi):
                 other = Contains(c.start, c.expr, lo, hi)
                 yield self.any_array._replace(contains=frozenset({other}))
+        assert not a.but, "what items must differ from is said of items alone, never negated"
         if a.unique:
             raise UnsupportedError("the negation of uniqueItems")
 
     def _non_object(self, o: ObjectShape) -> Iterator[ObjectShape]:
+        assert not o.but, "as for arrays"
         e = self.e
         for keys, value in sorted(o.rules, key=rule_order):
             if value is not e.ALL:
@@ -272,7 +278,12 @@ def _says_less(t: ObjectShape, s: ObjectShape) -> bool:
         and t.lo <= s.lo
         and (t.hi is None or (s.hi is not None and s.hi <= t.hi))
         and t.evaluated == s.evaluated
+        and (not t.but or t.but == s.but)
     )
+
+
+def _joined(a: But, b: But) -> But:
+    return tuple(dict.fromkeys((*a, *b))) if a and b else a or b
 
 
 def _looked(shape: object) -> bool:

@@ -1,6 +1,7 @@
 """The keywords of JSON Schema that assert something about one type, as shapes of that type."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -8,10 +9,13 @@ from typing import Any
 
 from refimpl.errors import InputError
 from refimpl.grammar.algebra import Algebra, possible_array
+from refimpl.grammar.constants import But, ConstantSets
 from refimpl.grammar.formats import format_language, outer_language
 from refimpl.grammar.json_values import (
+    KINDS,
     count,
     fraction,
+    is_infinite,
     is_number,
     list_of,
     object_of,
@@ -24,6 +28,7 @@ from refimpl.grammar.resources import Resources, Schema
 from refimpl.grammar.shapes import (
     ANY_OBJECT,
     EVERY_KEY,
+    LITERALS,
     NO_KEY,
     NOTHING,
     ArrayShape,
@@ -57,6 +62,7 @@ ASSERTIONS = frozenset({
     "properties", "patternProperties", "additionalProperties", "propertyNames", "required",
     "minProperties", "maxProperties",
 })  # fmt: skip
+_OVERFLOW = Fraction(2**1024 - 2**970)  # from here on a number is read as an infinite double
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
@@ -72,6 +78,7 @@ class Assertions:
         self.options, self.resources, self.tracks = options, resources, tracks
         self.r, self.e = regexes, Exprs()
         self.algebra = Algebra(self.r, self.e)
+        self.constants = ConstantSets()
         self.patterns: dict[str, Node] = {}
         self._types: dict[tuple[str, ...], Union] = {}
 
@@ -84,6 +91,8 @@ class Assertions:
     def const_union(self, value: Any) -> Union:
         if value is None or isinstance(value, bool):
             return Union(literals=frozenset({json.dumps(value)}))
+        if is_infinite(value):
+            return Union(numbers=(beyond_doubles(value),))
         if isinstance(value, int | float | Fraction):
             return Union(numbers=(NumberSet(only=frozenset({fraction(value)})),))
         if isinstance(value, str):
@@ -95,6 +104,20 @@ class Assertions:
         rules = {(KeySet(frozenset({k})), self.const(v)) for k, v in value.items()}
         rules.add((KeySet(frozenset(value)).others(), self.e.NONE))
         return Union(objects=(ObjectShape(frozenset(rules), frozenset(value)),))
+
+    def unlike_union(self, but: But) -> Union:
+        """All values but these constants; arrays and objects are told apart as they are written."""
+        kinds = {k: self.constants.of_kind(but, k) for k in KINDS}
+        literals = LITERALS.difference(*(part.values for part in kinds["literal"]))
+        numbers = [v for part in kinds["number"] for v in part.values.values()]
+        words = [part.values.values() for part in kinds["string"]]
+        return Union(
+            frozenset(literals),
+            (without(numbers),),
+            (StringSet(self.r.both(self.r.ALL, *(self.r.non(self.r.words(w)) for w in words))),),
+            (self.algebra.any_array._replace(but=kinds["array"]),),
+            (ANY_OBJECT._replace(but=kinds["object"]),),
+        )
 
     def enum(self, values: list[Any]) -> Union:
         numbers = frozenset(fraction(v) for v in values if is_number(v))
@@ -238,3 +261,15 @@ class Assertions:
         return self.r.alt(*counted)
 
     # --- keywords that apply schemas to the same value
+
+
+def beyond_doubles(value: float) -> NumberSet:
+    return NumberSet(lo=_OVERFLOW) if value > 0 else NumberSet(hi=-_OVERFLOW)
+
+
+def without(values: list[Any]) -> NumberSet:
+    """All numbers but those that are read as one of these."""
+    lo = -_OVERFLOW if -math.inf in values else None
+    hi = _OVERFLOW if math.inf in values else None
+    finite = frozenset(fraction(x) for x in values if not is_infinite(x))
+    return NumberSet(lo=lo, hi=hi, lo_open=lo is not None, hi_open=hi is not None, without=finite)

@@ -8,24 +8,31 @@ different members, which is a matching in a bipartite graph (Kuhn's augmenting p
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.charset import MAX_CODE_POINT
+from refimpl.grammar.constants import But, holds
+from refimpl.grammar.json_values import canonical
+from refimpl.grammar.keys import Label
+from refimpl.grammar.members import Exists, ObjectPlan
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node, Regexes
-from refimpl.grammar.shapes import Expr, StringSet, Union
+from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, StringSet, Union
 
 if TYPE_CHECKING:
     from refimpl.grammar.fit import Fit
 
 MAX_MEMBERS = 1000  # sets of more are not listed, unless more items are required
+MAX_LISTED = 20_000  # and none of more than that
+MAX_DEPTH, MAX_LONGER = 4, 16
+T = TypeVar("T")
 
 
-def matching(sets: list[list[str]]) -> bool:
+def matching(sets: Sequence[Sequence[str]]) -> bool:
     """Whether each set can be given a member of its own."""
     owner: dict[str, int] = {}
 
@@ -41,43 +48,99 @@ def matching(sets: list[list[str]]) -> bool:
     return all(place(i, set()) for i in range(len(sets)))
 
 
-def is_infinite(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> bool:
-    """Whether more than `most` values satisfy the expression, usually infinitely many.
+def check_distinct(fit: "Fit") -> None:
+    """Refuses, while compiling, what `Fit.distinct` would have to refuse later."""
+    unions = [fit.reader.union(expr) for expr in fit.known()]
+    unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+    for a in unique:
+        if any(c.lo > 1 for c in a.contains):
+            raise UnsupportedError("uniqueItems beside minContains over 1")
+        if not fit.distinct(a, 0, ()) and fit.enough(a):  # which could not see that
+            raise UnsupportedError("uniqueItems with minItems over too few arrays or objects")
+    for a in _inside(fit, unique):  # which may have to be longer than one before it
+        if a.unique:
+            fit.distinct(a._replace(lo=max(a.lo, 2)), 0, ())
 
-    A False may only mean that this search did not look deep enough; the caller then needs a list.
+
+def _inside(fit: "Fit", arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
+    """The arrays that their items may be or hold."""
+    start = (fit.parts(Union(arrays=(a,))) for a in arrays)
+    seen = dict.fromkeys(e for parts in start for e in parts)
+    for e in (todo := list(seen)):
+        new = [x for x in fit.parts(fit.reader.union(e)) if x not in seen]
+        seen.update(dict.fromkeys(new))
+        todo += new
+    return list(dict.fromkeys(a for e in seen for a in fit.reader.union(e).arrays))
+
+
+def at_least(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> int:
+    """So many values satisfy the expression, or more; of more than `most` one more is said.
+
+    Where values are nested deep this search does not look; the caller then needs a list.
     """
-    if depth > 4:
-        return False
+    if depth > MAX_DEPTH:
+        return int(fit.sat(expr))
     u = fit.reader.union(expr)
-    if any(words(fit.r, s, most) is None for s in u.strings):
-        return True
-    if any(_many_numbers(s, most) for s in u.numbers):
-        return True
-    for o in u.objects:
-        plan = fit.plan(o)
-        if not plan.is_possible(fit.sat):
-            continue
-        if any(is_infinite(fit, plan.expr(k), most, depth + 1) for k in o.required):
-            return True
-        roomy = o.hi is None or o.hi > len(o.required) + len(o.exists)
-        if roomy and any(
-            fit.sat(plan.expr(x)) and (n is None or is_infinite(fit, plan.expr(x), most, depth + 1))
-            for x, n in plan.automaton.supply.items()
-        ):
-            return True
-        if roomy and any(is_infinite(fit, plan.expr(k), most, depth + 1) for k in plan.names):
-            return True
-    for a in u.arrays:
-        if a.contains or not fit.array_fits(a, 0, ()):
-            continue
-        slots = len(a.prefix) + 1 if a.hi is None else min(a.hi, len(a.prefix) + 1)
-        items = [a.item(i) for i in range(slots)]
-        if not all(map(fit.sat, items)):
-            continue
-        many = (is_infinite(fit, e, most, depth + 1) for e in items)
-        if bool(items) and all(many) if a.unique else a.hi is None or any(many):
-            return True
-    return False
+    total = len(u.literals)
+    total += max((_how_many_numbers(s, most) for s in u.numbers), default=0)
+    total += max((_how_many_words(fit.r, s, most) for s in u.strings), default=0)
+    if total <= most:
+        total += max((_how_many_objects(fit, o, most, depth) for o in u.objects), default=0)
+        total += max((_how_many_arrays(fit, a, most, depth) for a in u.arrays), default=0)
+    return min(total, most + 1)
+
+
+def _how_many_words(r: Regexes, s: StringSet, most: int) -> int:
+    found = words(r, s, most)
+    return most + 1 if found is None else len(found)
+
+
+def _how_many_numbers(s: NumberSet, most: int) -> int:
+    lo, hi = s.bounds
+    if s.only is not None:
+        return sum(map(s.has, s.only))
+    if s.step is None:
+        return most + 1 if lo is None or hi is None or lo < hi else int(s.has(lo))
+    if lo is None or hi is None:
+        return most + 1
+    return 0 if s.not_steps else max(0, int((hi - lo) / s.step) - len(s.without))
+
+
+def _how_many_objects(fit: "Fit", o: ObjectShape, most: int, depth: int) -> int:
+    """The required members may have any of their values, and one more may be there or not."""
+    plan = fit.plan(o)
+    n_values: Callable[[Label], int] = lambda label: fit.how_many(plan.expr(label), most, depth + 1)
+    if o.but or not plan.is_possible(fit.sat):
+        return 0
+    found = 1
+    for k in sorted(o.required):
+        found *= max(1, n_values(k)) if found <= most else 1
+    if o.hi is not None and o.hi <= len(o.required) + len(o.exists):
+        return found
+    for label, supply in plan.automaton.supply.items():
+        if found <= most and fit.sat(plan.expr(label)):
+            found = most + 1 if supply is None else max(found, n_values(label))
+    others = (n for n in plan.names if n not in o.required)
+    return max([found, *(n_values(n) for n in others if found <= most)])
+
+
+def _how_many_arrays(fit: "Fit", a: ArrayShape, most: int, depth: int) -> int:
+    """Of the lengths there may be, the one with the most; no more than a few are tried."""
+    if a.but or a.contains or not fit.array_fits(a, 0, ()):
+        return 0
+    if a.hi is None and not a.unique:
+        return most + 1
+    longest = max(a.lo, len(a.prefix) + MAX_LONGER)
+    slots = dict.fromkeys((*a.prefix, a.rest))
+    n_values = {e: fit.how_many(e, most, depth + 1) for e in slots if fit.sat(e)}
+    found, product = int(a.lo == 0), 1
+    for i in range(longest if a.hi is None else min(a.hi, longest)):
+        product = min(product * max(0, n_values.get(a.item(i), 0) - i * a.unique), most + 1)
+        if i + 1 >= a.lo:
+            found = max(found, product)
+        if not product or found > most:
+            break
+    return found
 
 
 def words(r: Regexes, s: StringSet, most: int) -> list[str] | None:
@@ -110,25 +173,72 @@ def _characters(r: Regexes, node: Node) -> Iterator[tuple[int, Node]]:
             yield from ((c, target) for c in range(lo, end) if not 0xD800 <= c < 0xE000)
 
 
-def _many_numbers(s: NumberSet, most: int) -> bool:
-    if s.only is not None:
-        return False
-    lo, hi = s.bounds
-    if s.step is None:
-        return lo is None or hi is None or lo < hi
-    return lo is None or hi is None or (hi - lo) / s.step > most + len(s.without)
-
-
-def members(r: Regexes, u: Union, most: int) -> list[Any]:
-    """All values of a union of at most `most` (numbers as fractions), or a refusal by name."""
+def members(fit: "Fit", expr: Expr, depth: int = 0) -> list[Any]:
+    """All values of an expression that has a few (numbers as fractions), or a refusal by name."""
+    u = fit.reader.union(expr)
+    if depth > MAX_DEPTH:
+        raise _too_many("values nested deep")
     out: list[Any] = [json.loads(word) for word in sorted(u.literals)]
     for s in u.numbers:
         out += _numbers(s)
     for t in u.strings:
-        out += words(r, t, most) or ()
-    if u.arrays or u.objects:
-        raise UnsupportedError("uniqueItems with minItems over few arrays or objects")
+        out += _listed(words(fit.r, t, MAX_LISTED))
+    for a in u.arrays:
+        out += _arrays(fit, a, depth)
+    for o in u.objects:
+        out += _objects(fit, o, depth)
     return out
+
+
+def _arrays(fit: "Fit", a: ArrayShape, depth: int) -> list[Any]:
+    found: list[Any] = []
+    begun: list[tuple[list[Any], int, tuple[int, ...], But]] = [([], 0, (0,) * len(a.contains), ())]
+    for items, index, counts, values in begun:
+        if fit.array_done(a, index, counts) and not holds(a.but, canonical(items)):
+            found.append(items)
+        for expr, counted, after in fit.items(a, index, counts, values):
+            for item in members(fit, expr, depth + 1):
+                seen = fit.constants.plus(values, item) if a.unique else ()
+                begun.append(([*items, item], after, counted, seen))
+        _listed(begun)
+    return found
+
+
+def _objects(fit: "Fit", o: ObjectShape, depth: int) -> list[Any]:
+    plan = fit.plan(o)
+    begun: list[tuple[dict[str, Any], tuple[Exists, ...]]] = [({}, plan.exists)]
+    for key, label in _keys(fit, plan):
+        with_it = [
+            ({**value, key: v}, after)
+            for value, pending in begun
+            if o.hi is None or len(value) < o.hi
+            for expr, after in plan.choices(label, pending)
+            if fit.sat(expr)
+            for v in _listed(members(fit, expr, depth + 1))
+        ]
+        begun = _listed(with_it if key in o.required else begun + with_it)
+    done = (value for value, pending in begun if len(value) >= o.lo and not pending)
+    return [value for value in done if not holds(o.but, canonical(value))]
+
+
+def _keys(fit: "Fit", plan: ObjectPlan) -> Iterator[tuple[str, Label]]:
+    """All keys that a member can have, and their labels."""
+    yield from ((n, n) for n in plan.names)
+    for label in plan.automaton.supply:
+        if fit.sat(plan.expr(label)) and not isinstance(label, str):
+            others = (fit.r.non(p) for p in plan.patterns if p not in label)
+            found = words(fit.r, StringSet(fit.r.both(*sorted(label), *others)), MAX_LISTED)
+            yield from ((key, label) for key in _listed(found) if key not in plan.names)
+
+
+def _listed(found: list[T] | None) -> list[T]:
+    if found is None or len(found) > MAX_LISTED:
+        raise _too_many(f"a set of more than {MAX_LISTED} values that has to be listed")
+    return found
+
+
+def _too_many(what: str) -> UnsupportedError:
+    return UnsupportedError(f"uniqueItems with minItems over {what}")
 
 
 def _numbers(s: NumberSet) -> list[Fraction]:

@@ -11,13 +11,15 @@ the obligations left open afterwards.  An item may or may not be counted by `con
 be several choices, and a state keeps them all.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.distinct import MAX_MEMBERS, is_infinite, matching, members
-from refimpl.grammar.json_values import canonical
+from refimpl.grammar.apart import array_can_differ, is_unlike, object_can_differ, unlike
+from refimpl.grammar.constants import But, holds
+from refimpl.grammar.distinct import MAX_MEMBERS, at_least, matching, members
 from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
 from refimpl.grammar.members import ObjectPlan, Sat, names_and_patterns
 from refimpl.grammar.schema import SchemaReader
@@ -40,12 +42,15 @@ class Fit:
 
     def __init__(self, reader: SchemaReader):
         self.reader, self.e, self.r = reader, reader.e, reader.r
+        self.constants = reader.constants
+        self.apart: dict[tuple[Any, ...], bool] = {}
         self._sat: dict[Expr, bool] = {}
         self._plans: dict[ObjectShape, ObjectPlan] = {}
         self._automata: dict[object, KeyAutomaton] = {}
         self._countable: dict[Patterns, bool] = {}
         self._joint: dict[tuple[tuple[str, ...], tuple[Patterns, ...]], JointKeys] = {}
-        self._many: dict[tuple[Expr, int], bool] = {}
+        self._many: dict[tuple[Expr, int, int], int] = {}
+        self._listed: dict[Expr, tuple[str, ...]] = {}
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
     # --- values
@@ -53,7 +58,10 @@ class Fit:
     def sat(self, expr: Expr) -> bool:
         """Whether any value satisfies the expression."""
         if expr not in self._sat:
-            self._settle(expr)
+            if is_unlike(expr):  # no schema refers to it, so the rest is settled without it
+                self._sat[expr] = self._has_value(expr, self.sat)
+            else:
+                self._settle(expr)
         return self._sat[expr]
 
     def known(self) -> list[Expr]:
@@ -96,9 +104,21 @@ class Fit:
         u = self.reader.union(expr)
         if u.literals or u.numbers or u.strings:
             return True
-        return any(
-            self._array_fits(a, 0, (0,) * len(a.contains), sat) and self.enough(a) for a in u.arrays
-        ) or any(self.plan(o).is_possible(sat) for o in u.objects)
+        return any(self._has_array(a, sat) for a in u.arrays) or any(
+            self._has_object(o, sat) for o in u.objects
+        )
+
+    def _has_array(self, a: ArrayShape, sat: Sat) -> bool:
+        counts = (0,) * len(a.contains)
+        if a.but:
+            return array_can_differ(self, a._replace(but=()), 0, counts, (), a.but)
+        return self._array_fits(a, 0, counts, sat) and self.enough(a)
+
+    def _has_object(self, o: ObjectShape, sat: Sat) -> bool:
+        plan = self.plan(o)
+        if o.but:
+            return object_can_differ(self, plan.shape, frozenset(), 0, plan.exists, o.but)
+        return plan.is_possible(sat)
 
     # --- arrays
 
@@ -157,77 +177,90 @@ class Fit:
 
     # --- uniqueItems
 
-    def unlike(self, expr: Expr, values: frozenset[str]) -> Expr:
-        """The expression without these values (given in canonical text)."""
-        consts = (self.e.leaf("const", v) for v in sorted(values))
-        return self.e.both(expr, *(self.e.non(c) for c in consts))
+    def items(
+        self, a: ArrayShape, index: int, counts: Counts, values: But
+    ) -> Iterator[tuple[Expr, Counts, int]]:
+        """The choices for one more item after these `values`, and the index behind it."""
+        after = self.cap(a, index + 1)
+        for expr, counted in self.item_choices(a, index, counts):
+            if self.array_fits(a, after, counted):
+                item = self.harmless(a, index, expr, values) if a.unique else expr
+                if self.sat(item):
+                    yield item, counted, after
 
-    def distinct(self, a: ArrayShape, index: int, values: frozenset[str]) -> bool:
+    def distinct(self, a: ArrayShape, index: int, values: But) -> bool:
         """Whether enough different values are left for the items still required."""
-        return matching([list(m) for m in self.scarce(a, index, values)])
+        return matching(self.scarce(a, index, values))
 
-    def scarce(self, a: ArrayShape, index: int, values: frozenset[str]) -> list[tuple[str, ...]]:
+    def can_contain(self, a: ArrayShape, index: int, counts: Counts, values: But) -> bool:
+        """Whether what must be among the items can still come, if it has not yet.
+
+        Those who counted no item that they could have counted may have used it up.
+        """
+        slots = dict.fromkeys(a.item(i) for i in range(index, max(index, len(a.prefix)) + 1))
+        missing = (c for c, n in zip(self.contains_of(a), counts, strict=True) if n < c.lo)
+        return not a.unique or all(
+            any(self.sat(unlike(self, self.e.both(slot, c.expr), values)) for slot in slots)
+            for c in missing
+        )
+
+    def scarce(self, a: ArrayShape, index: int, values: But) -> list[list[str]]:
         """Of the items still required, the values of those that have only a few."""
         if a.lo < 2:
             return []
         if any(c.lo > 1 or c.hi is not None for c in a.contains):
             raise UnsupportedError("uniqueItems beside counted `contains`")
         most = max(MAX_MEMBERS, a.lo)  # of which the items before leave enough
-        few = [e for i in range(index, a.lo) if not self.is_many(e := a.item(i), most)]
+        places = Counter(a.item(i) for i in range(index, min(a.lo, len(a.prefix))))
+        places[a.rest] += max(0, a.lo - max(index, len(a.prefix)))
+        few = {e: n for e, n in places.items() if n and not self.is_many(e, most)}
         if a.contains and few:
             raise UnsupportedError("uniqueItems beside `contains` over a small set of values")
-        left = (self.reader.union(self.unlike(e, values)) for e in few)
-        return [tuple(map(self.value, members(self.r, u, most))) for u in left]
+        left = {e: [v for v in self.listed(e) if not holds(values, v)] for e in few}
+        return [left[e] for e, n in few.items() for _ in range(n)]
+
+    def listed(self, expr: Expr) -> tuple[str, ...]:
+        """All values of an expression that has only a few."""
+        if expr not in self._listed:
+            self._listed[expr] = tuple(dict.fromkeys(map(self.constants.text, members(self, expr))))
+        return self._listed[expr]
 
     def is_many(self, expr: Expr, most: int) -> bool:
-        if (expr, most) not in self._many:
-            self._many[expr, most] = is_infinite(self, expr, most)
-        return self._many[expr, most]
+        """Whether more than `most` values are known to satisfy the expression."""
+        return self.how_many(expr, most) > most
 
-    def value(self, value: Any) -> str:
-        """The canonical text of a value, which `unlike` can then exclude."""
-        self.reader.const(value)
-        return canonical(value)
+    def how_many(self, expr: Expr, most: int, depth: int = 0) -> int:
+        """So many values that satisfy the expression are known (`at_least`)."""
+        key = (expr, most, depth)
+        if key not in self._many:
+            self._many[key] = at_least(self, *key)
+        return self._many[key]
 
-    def harmless(self, a: ArrayShape, index: int, expr: Expr, values: frozenset[str]) -> Expr:
+    def constant(self, text: str) -> Expr:
+        """The one value with this canonical text."""
+        return self.reader.const(self.constants.value[text])
+
+    def harmless(self, a: ArrayShape, index: int, expr: Expr, values: But) -> Expr:
         """The expression for item `index` without values that a later item cannot do without."""
-        expr = self.unlike(expr, values)
-        later = {v for m in self.scarce(a, index + 1, values) for v in m}
-        needed = (v for v in sorted(later) if not self.distinct(a, index + 1, values | {v}))
-        return self.unlike(expr, frozenset(needed))
+        later = self.scarce(a, index + 1, values)
+        needed: Iterable[str] = ()
+        if any(len(m) <= len(later) for m in later):
+            able = dict.fromkeys(v for m in later for v in m)
+            needed = (v for v in able if not matching([[x for x in m if x != v] for m in later]))
+        return unlike(self, unlike(self, expr, values), self.constants.of(needed))
 
     def enough(self, a: ArrayShape) -> bool:
         """`distinct` at the beginning, as far as it can be said without knowing what has values."""
         if not a.unique or a.lo < 2:
             return True
         unions = [self.reader.union(a.item(i)) for i in range(min(a.lo, len(a.prefix) + 1))]
-        return any(u.arrays or u.objects for u in unions) or self.distinct(a, 0, frozenset())
-
-    def check_distinct(self) -> None:
-        """Refuses, while compiling, what `distinct` would have to refuse later."""
-        unions = [self.reader.union(expr) for expr in self.known()]
-        unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
-        for a in unique:
-            if any(c.lo > 1 for c in a.contains):
-                raise UnsupportedError("uniqueItems beside minContains over 1")
-            self.distinct(a, 0, frozenset())
-        for a in self._inside(unique):  # which may have to be longer than one before it
-            if a.unique:
-                self.distinct(a._replace(lo=max(a.lo, 2)), 0, frozenset())
-
-    def _inside(self, arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
-        """The arrays that their items may be or hold."""
-        start = (self.parts(Union(arrays=(a,))) for a in arrays)
-        seen = dict.fromkeys(e for parts in start for e in parts)
-        for e in (todo := list(seen)):
-            new = [x for x in self.parts(self.reader.union(e)) if x not in seen]
-            seen.update(dict.fromkeys(new))
-            todo += new
-        return list(dict.fromkeys(a for e in seen for a in self.reader.union(e).arrays))
+        return any(u.arrays or u.objects for u in unions) or self.distinct(a, 0, ())
 
     # --- objects
 
     def plan(self, o: ObjectShape) -> ObjectPlan:
+        """Of the shape, whatever it must differ from."""
+        o = o._replace(but=()) if o.but else o
         plan = self._plans.get(o)
         if plan is None:
             keys = self.key_automaton(*names_and_patterns(o))
@@ -274,7 +307,6 @@ class Fit:
 
 
 def _options(e: Exprs, c: Contains) -> list[Expr]:
-
     return [c.expr, e.ALL if c.hi is None else e.non(c.expr), e.ALL]
 
 

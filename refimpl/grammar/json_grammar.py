@@ -11,13 +11,14 @@ Glossary: a thread is one alternative inside an object or array: (i, shape, what
 where i is the place of its expression in the family.  `ws` counts white space read so far.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from refimpl.errors import UnsupportedError
 from refimpl.grammar import json_ways
+from refimpl.grammar.apart import array_can_differ, dead_items, unlike
+from refimpl.grammar.constants import holds
+from refimpl.grammar.distinct import check_distinct
 from refimpl.grammar.json_states import (
     NUMBER_BYTES,
     VALUE_STARTS,
@@ -40,7 +41,7 @@ from refimpl.grammar.json_states import (
     Value,
     Word,
 )
-from refimpl.grammar.json_values import canonical
+from refimpl.grammar.json_values import read
 from refimpl.grammar.machine import Action, Go, Pop, Push, Row, Ways
 from refimpl.grammar.number_intervals import fits
 from refimpl.grammar.number_sets import NumberSet, is_complete
@@ -73,7 +74,8 @@ class JsonGrammar(ObjectSteps):
         root = self.reader.start()
         if not self.fit.sat(root):
             raise UnsatisfiableError("no value satisfies this schema; there is nothing to generate")
-        self.fit.check_distinct()
+        check_distinct(self.fit)
+        self.reader.algebra.limit = None  # no text is given up halfway
         return Value((root,), self.layout.white_space)  # and no white space before the document
 
     def step(self, local: Local, byte: int) -> Action | None:
@@ -109,10 +111,11 @@ class JsonGrammar(ObjectSteps):
             case KeyFrame():
                 return self.after_key(frame, result, text)
             case MemberFrame():
-                threads = _kept(frame.nexts, result)
-                return Object(threads, frame.seen, frame.count, False, False, 0)
+                members = self.with_member(_kept(frame.nexts, result), frame, text)
+                return Object(members, frame.seen, frame.count, False, False, 0)
             case ItemFrame():
-                return Array(self.with_value(_kept(frame.nexts, result), text), False, 0)
+                items = self.with_item(_kept(frame.nexts, result), frame, text)
+                return Array(items, False, 0)
         return None
 
     def ways(self, local: Local, frame: Any) -> Ways | None:
@@ -196,18 +199,17 @@ class JsonGrammar(ObjectSteps):
         return self._structure[local]
 
     def begin_array(self, shapes: list[tuple[int, ArrayShape]]) -> Array | None:
+        begun = [(i, a._replace(but=()), (0,) * len(a.contains), a.but) for i, a in shapes]
         threads = tuple(
-            ArrayThread(i, a, 0, (0,) * len(a.contains))
-            for i, a in shapes
-            if self.fit.array_fits(a, 0, (0,) * len(a.contains))
-            and (not a.unique or self.fit.distinct(a, 0, frozenset()))
+            ArrayThread(i, a, 0, counts, (), but)
+            for i, a, counts, but in begun
+            if array_can_differ(self.fit, a, 0, counts, (), but)
         )
         return Array(threads, True, 0) if threads else None
 
     def array(self, local: Array, byte: int) -> Action | None:
         if byte == ord("]"):
-            done = (t.i for t in local.threads if self.fit.array_done(t.shape, t.index, t.counts))
-            result = tuple(dict.fromkeys(done))
+            result = tuple(dict.fromkeys(t.i for t in local.threads if self.may_end(t)))
             return Pop(result) if result else None
         if not local.first and byte != ord(","):
             return None
@@ -219,50 +221,45 @@ class JsonGrammar(ObjectSteps):
         target = self.begin(family, byte)
         return Push(frame, target, inside=True) if target else None
 
+    def may_end(self, t: ArrayThread) -> bool:
+        return self.fit.array_done(t.shape, t.index, t.counts) and not holds(t.but, "[]")
+
     def next_item(self, threads: tuple[ArrayThread, ...]) -> tuple[Family, ItemFrame]:
         """What the next item may be, and the frame that waits for it."""
         if threads not in self._next_items:
             family, nexts = grouped(self.items(threads))
-            record = any(t.shape.unique for ts in nexts for t in ts)
-            self._next_items[threads] = family, ItemFrame(nexts, record)
+            record = any(t.shape.unique or t.but for ts in nexts for t in ts)
+            self._next_items[threads] = family, ItemFrame(nexts, record, self.containers(family))
         return self._next_items[threads]
 
     def items(self, threads: Iterable[ArrayThread]) -> Iterator[tuple[Expr, ArrayThread]]:
         """The choices of every thread for one more item."""
         for t in threads:
-            for expr, counts in self.fit.item_choices(t.shape, t.index, t.counts):
-                index = self.fit.cap(t.shape, t.index + 1)
-                if self.fit.array_fits(t.shape, index, counts):
-                    item = self.item(t, expr)
-                    if item is not None and self.fit.sat(item):
-                        yield item, replace(t, index=index, counts=counts)
+            for expr, counts, index in self.fit.items(t.shape, t.index, t.counts, t.values):
+                dead = dead_items(self.fit, t.shape, index, counts, t.values, t.but)
+                if self.fit.sat(item := unlike(self.fit, expr, dead)):
+                    yield item, replace(t, index=index, counts=counts)
 
-    def item(self, t: ArrayThread, expr: Expr) -> Expr | None:
-        """The expression less the values before; None where that is too much to calculate with.
-
-        An array that may end then does, so that no text is given up halfway.
-        """
-        if not t.shape.unique:
-            return expr
-        try:
-            expr = self.fit.harmless(t.shape, t.index, expr, t.values)
-            self.fit.sat(expr)
-        except UnsupportedError:
-            if self.fit.array_done(t.shape, t.index, t.counts):
-                return None
-            raise
-        return expr
-
-    def with_value(
-        self, threads: tuple[ArrayThread, ...], text: bytes | None
+    def with_item(
+        self, threads: tuple[ArrayThread, ...], frame: ItemFrame, text: bytes | None
     ) -> tuple[ArrayThread, ...]:
-        if text is None or not any(t.shape.unique for t in threads):
+        """The threads behind an item; without its text they forget what arrays they must not be."""
+        if not frame.record:
             return threads
-        value = json.loads(text)
-        key = canonical(value)
-        self.reader.const(value)
-        seen = (replace(t, values=t.values | {key}) if t.shape.unique else t for t in threads)
-        return tuple(seen)
+        if text is None:
+            return tuple(dict.fromkeys(replace(t, but=()) for t in threads))
+        sets, value = self.fit.constants, read(text)
+        key = sets.text(value)
+        told = (
+            replace(
+                t,
+                values=sets.plus(t.values, value) if t.shape.unique else (),
+                but=sets.left(t.but, None, key),
+            )
+            for t in threads
+        )
+        can_contain = self.fit.can_contain
+        return tuple(t for t in told if can_contain(t.shape, t.index, t.counts, t.values))
 
 
 def _kept(nexts: tuple[tuple[Any, ...], ...], result: Result) -> tuple[Any, ...]:

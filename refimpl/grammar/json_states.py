@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from refimpl.errors import InputError
+from refimpl.grammar.constants import But
 from refimpl.grammar.fit import Counts
 from refimpl.grammar.keys import Allowed, KeyAutomaton, KeyState
 from refimpl.grammar.literal import Position
@@ -47,13 +48,15 @@ class ArrayThread:
     shape: ArrayShape
     index: int
     counts: Counts
-    values: frozenset[str] = frozenset()  # what `uniqueItems` has seen, in canonical text
+    values: But = ()  # the items so far, if all must differ
+    but: But = ()  # the rest of those arrays that are equal so far, and that this one must not be
 
 
 class ObjectThread(NamedTuple):
     i: int
     shape: ObjectShape
     pending: tuple[Exists, ...]
+    but: But = ()  # as of arrays
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,16 @@ class MemberFrame:
     nexts: tuple[tuple[ObjectThread, ...], ...]
     seen: frozenset[str]
     count: int
-    record: bool = False
+    key: str = ""
+    record: bool = False  # the value, since some thread must not be a certain object
+    but: But = ()  # the arrays and objects that the value must not be
 
 
 @dataclass(frozen=True)
 class ItemFrame:
     nexts: tuple[tuple[ArrayThread, ...], ...]
     record: bool
+    but: But = ()  # as of members
 
 
 class UnsatisfiableError(InputError):

@@ -1,18 +1,26 @@
-"""Reading the values in a schema: numbers exactly, counts and containers with a named error.
+"""Reading values: numbers exactly, counts and containers with a named error.
 
 >>> canonical({"b": [1.0, True], "a": None}) == canonical({"a": None, "b": [1, True]})
 True
 """
 
 import json
+import math
 from fractions import Fraction
 from typing import Any, TypeGuard
 
 from refimpl.errors import InputError
 
+KINDS = ("literal", "number", "string", "array", "object")
+MAX_DIGITS = 4000  # of an integer that is read as one
+
 
 def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_infinite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def fraction(value: int | float | Fraction) -> Fraction:
@@ -27,7 +35,38 @@ def canonical(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(canonical, value)) + "]"
     number = is_number(value) or isinstance(value, Fraction)
-    return str(fraction(value)) if number else json.dumps(value)
+    return json.dumps(value) if not number or is_infinite(value) else str(fraction(value))
+
+
+def kind_of(value: Any) -> str:
+    """Its type; null, true and false are literals."""
+    if isinstance(value, dict | list):
+        return "object" if isinstance(value, dict) else "array"
+    if isinstance(value, str):
+        return "string"
+    return "literal" if value is None or isinstance(value, bool) else "number"
+
+
+def read(text: str | bytes) -> Any:
+    """A value that was written, as those who compare it read it.
+
+    A number with a fraction or an exponent is the double nearest to it: 0.1 and 0.1 with a 1 far
+    behind are the same item of an array.  What lies beyond all doubles is infinite.  Where doubles
+    are further apart than integers, numbers stay as they are written.
+
+    >>> read("[1.50, 1e999, 0.1000000000000000000001]")
+    [1.5, inf, 0.1]
+    """
+    return json.loads(text, parse_float=_double, parse_int=_integer)
+
+
+def _double(text: str) -> float | Fraction:
+    x = float(text)
+    return x if abs(x) < 2**53 or is_infinite(x) else Fraction(text)
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) < MAX_DIGITS else float(text)
 
 
 def count(schema: dict[str, Any], key: str) -> int | None:

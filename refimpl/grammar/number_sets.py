@@ -21,10 +21,11 @@ a bound stays so after rounding, strict bounds keep a distance of half a unit in
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 MAX_EXPONENT = 300
 # How a number may begin: sign, whole part, fraction with its point, exponent with its letter.
@@ -78,7 +79,12 @@ class NumberSet:
 
     @cached_property
     def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
-        return tuple((_beyond(c, -1), _beyond(c, +1)) for c in sorted(self.without))
+        """What is read as one of `without`, both ends included, in order."""
+        return tuple(sorted(map(_hole, self.without)))
+
+    def _hole_from(self, x: Fraction) -> int:
+        """The first hole that does not end below x."""
+        return bisect_left(self.holes, x, key=_end)
 
     @cached_property
     def magnitudes(self) -> tuple[int, int]:
@@ -108,12 +114,12 @@ class NumberSet:
             and (self.step is None or (x / self.step).denominator == 1)
             and all((x / s).denominator != 1 for s in self.not_steps)
             and (self.only is None or x in self.only)
-            and not any(a < x < b or x == c for (a, b), c in self._hole_list)
+            and not self._is_in_hole(x)
         )
 
-    @cached_property
-    def _hole_list(self) -> list[tuple[tuple[Fraction, Fraction], Fraction]]:
-        return list(zip(self.holes, sorted(self.without), strict=True))
+    def _is_in_hole(self, x: Fraction) -> bool:
+        i = self._hole_from(x)
+        return i < len(self.holes) and self.holes[i][0] <= x
 
     def meets(self, a: Fraction, b: Fraction | None) -> bool:
         """Whether some member lies in [a, b), or in [a, infinity)."""
@@ -132,6 +138,14 @@ class NumberSet:
     def _multiple_in(self, start: Fraction, end: Fraction | None, closed: bool) -> bool:
         assert self.step is not None
         k = math.ceil(start / self.step)
+        if self.step >= 1 and not self.not_steps:  # a hole is narrower, and takes one at most
+            if end is None:
+                return True
+            last = math.floor(end / self.step)
+            last -= not closed and last * self.step == end
+            holes = bisect_right(self.holes, end, key=_begin) - self._hole_from(start)
+            if last - k + 1 > holes:
+                return True
         for i in range(k, k + 66 + 4 * len(self.without)):
             x = i * self.step
             if end is not None and (x > end or (x == end and not closed)):
@@ -142,9 +156,11 @@ class NumberSet:
 
     def _real_in(self, start: Fraction, end: Fraction | None) -> bool:
         at = start
-        for (a, b), _ in self._hole_list:
-            if a <= at < b and (at > a or not self.has(at)):
-                at = b
+        for i in range(self._hole_from(start), len(self.holes)):
+            a, b = self.holes[i]
+            if a > at:
+                break
+            at = b
         return end is None or at < end or (at == start == end and self.has(at))
 
     def both(self, other: "NumberSet") -> "NumberSet | None":
@@ -159,7 +175,7 @@ class NumberSet:
             step=lcm(self.step, other.step),
             not_steps=self.not_steps | other.not_steps,
             only=_only(self.only, other.only),
-            without=self.without | other.without,
+            without=_union(self.without, other.without),
             spelled=spelled.pop() if spelled else "any",
         )  # fmt: skip
         if out.only is not None:
@@ -192,6 +208,19 @@ PLAIN = NumberSet(spelled="plain")
 DIGITS = NumberSet(step=Fraction(1), spelled="digits")
 
 
+@lru_cache(maxsize=1 << 16)
+def _hole(x: Fraction) -> tuple[Fraction, Fraction]:
+    return _beyond(x, -1), _beyond(x, +1)
+
+
+def _begin(hole: tuple[Fraction, Fraction]) -> Fraction:
+    return hole[0]
+
+
+def _end(hole: tuple[Fraction, Fraction]) -> Fraction:
+    return hole[1]
+
+
 def _beyond(x: Fraction, sign: int) -> Fraction:
     """Halfway to the next double on that side: nearer values may round to `x`."""
     if abs(x) >= 2**53:
@@ -215,6 +244,11 @@ def lcm(a: Fraction | None, b: Fraction | None) -> Fraction | None:
         return a or b
     return Fraction(math.lcm(a.numerator * b.denominator, b.numerator * a.denominator),
                     a.denominator * b.denominator)  # fmt: skip
+
+
+def _union(a: frozenset[Fraction], b: frozenset[Fraction]) -> frozenset[Fraction]:
+    """Without a copy if one is empty: a thousand numbers may be excluded."""
+    return a | b if a and b else a or b
 
 
 def _only(

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from refimpl.grammar.apart import dead_members, excluded, object_can_differ, unlike
+from refimpl.grammar.constants import But, holds
 from refimpl.grammar.json_states import (
     Colon,
     Family,
@@ -19,6 +21,7 @@ from refimpl.grammar.json_states import (
     Object,
     ObjectThread,
 )
+from refimpl.grammar.json_values import read
 from refimpl.grammar.keys import Allowed, JointKeys, KeyAutomaton, Label, Patterns
 from refimpl.grammar.machine import Action, Go, Pop, Push
 from refimpl.grammar.schema import SchemaReader
@@ -34,10 +37,11 @@ class ObjectSteps(StringSteps):
         self.rank = names_in_order(reader.root) if layout.in_order else {}
 
     def begin_object(self, shapes: list[tuple[int, ObjectShape]]) -> Object | None:
+        plans = [(i, self.fit.plan(o), o.but) for i, o in shapes]
         threads = tuple(
-            ObjectThread(i, o, plan.exists)
-            for i, o in shapes
-            if (plan := self.fit.plan(o)).is_possible(self.fit.sat)
+            ObjectThread(i, plan.shape, plan.exists, but)
+            for i, plan, but in plans
+            if object_can_differ(self.fit, plan.shape, frozenset(), 0, plan.exists, but)
         )
         return Object(threads, frozenset(), 0, True, False, 0) if threads else None
 
@@ -52,7 +56,9 @@ class ObjectSteps(StringSteps):
         return None
 
     def closes(self, t: ObjectThread, local: Object) -> bool:
-        return t.shape.required <= local.seen and local.count >= t.shape.lo and not t.pending
+        o = t.shape
+        is_done = o.required <= local.seen and local.count >= o.lo and not t.pending
+        return is_done and not holds(t.but, "{}")
 
     def open_key(self, local: Object) -> Action | None:
         automaton, allowed = self.allowed(local)
@@ -73,7 +79,8 @@ class ObjectSteps(StringSteps):
 
     def allowed(self, local: Object) -> tuple[KeyAutomaton, Allowed]:
         shapes = dict.fromkeys(t.shape for t in local.threads)
-        automaton = self.fit.automaton(shapes, local.seen.union(self.rank))
+        told = (part.names for t in local.threads for part in t.but)
+        automaton = self.fit.automaton(shapes, local.seen.union(self.rank, *told))
         passed = self.passed(local.seen)
         names = (n for n in automaton.names if n not in passed)
         named = frozenset(n for n in names if self.any_member(local, n))
@@ -105,7 +112,24 @@ class ObjectSteps(StringSteps):
                 if self.fit.sat(expr) and (
                     simple or plan.fits(out_of_reach, count + 1, pending, self.fit.sat)
                 ):
-                    yield expr, ObjectThread(t.i, t.shape, pending)
+                    after = ObjectThread(t.i, t.shape, pending, self.told_by(t.but, label))
+                    expr = self.apart(expr, after, out_of_reach, count + 1, label)
+                    if not after.but or self.fit.sat(expr):
+                        yield expr, after
+
+    def told_by(self, but: But, label: Label) -> But:
+        """Those parts of a set in which some have a member of this name."""
+        named = isinstance(label, str)
+        return tuple(part for part in but if label in part.names) if named else ()
+
+    def apart(
+        self, expr: Expr, t: ObjectThread, gone: frozenset[str], count: int, label: Label
+    ) -> Expr:
+        """The expression without the values that would leave only what the object must not be."""
+        if not t.but:
+            return expr
+        dead = dead_members(self.fit, t.shape, gone, count, t.pending, t.but, label)
+        return unlike(self.fit, expr, dead)
 
     def passed(self, seen: frozenset[str]) -> frozenset[str]:
         """The names that can no longer be used: those seen, and in order those before them."""
@@ -119,17 +143,39 @@ class ObjectSteps(StringSteps):
         missing = t.shape.required - seen
         return bool(missing if not isinstance(label, str) else missing & passed)
 
-    def after_key(self, frame: KeyFrame, label: Label, text: bytes | None) -> Colon | None:
-        seen = frame.seen
+    def after_key(self, before: KeyFrame, label: Label, text: bytes | None) -> Colon | None:
+        seen = before.seen
         if isinstance(label, str):
             seen |= {label}
-        elif frame.record and text is not None:
+        elif before.record and text is not None:
             seen |= {json.loads(text)}
-        family, nexts = grouped(self.members(frame.threads, label, seen, frame.count))
-        count = frame.count + 1
-        bounds = [b for t in frame.threads for b in (t.shape.lo, (t.shape.hi or -1) + 1)]
+        family, nexts = grouped(self.members(before.threads, label, seen, before.count))
+        count = before.count + 1
+        bounds = [b for t in before.threads for b in (t.shape.lo, (t.shape.hi or -1) + 1)]
         count = min(count, max(bounds))
-        return Colon(family, MemberFrame(nexts, seen, count), 0) if family else None
+        record = any(t.but for ts in nexts for t in ts)
+        key = label if record and isinstance(label, str) else ""
+        frame = MemberFrame(nexts, seen, count, key, record, self.containers(family))
+        return Colon(family, frame, 0) if family else None
+
+    def containers(self, family: Family) -> But:
+        """The arrays and objects that a value of this family must not be."""
+        but = tuple(dict.fromkeys(part for e in family for part in excluded(e)))
+        return (
+            *self.fit.constants.of_kind(but, "array"),
+            *self.fit.constants.of_kind(but, "object"),
+        )
+
+    def with_member(
+        self, threads: tuple[ObjectThread, ...], frame: MemberFrame, text: bytes | None
+    ) -> tuple[ObjectThread, ...]:
+        """The threads behind a member; without its text they forget what they must not be."""
+        if not frame.record:
+            return threads
+        key = None if text is None else self.fit.constants.text(read(text))
+        left = self.fit.constants.left
+        told = (t._replace(but=left(t.but, frame.key, key) if key else ()) for t in threads)
+        return tuple(dict.fromkeys(told))
 
 
 def names_in_order(schema: Any) -> dict[str, int]:

@@ -18,7 +18,6 @@ from typing import Any
 from refimpl.errors import InputError, UnsupportedError
 from refimpl.grammar.assertions import ASSERTIONS, Assertions, SchemaOptions
 from refimpl.grammar.json_values import (
-    canonical,
     list_of,
     object_of,
     text_of,
@@ -58,7 +57,6 @@ class SchemaReader(Assertions):
         super().__init__(options, resources, resources.unevaluated, regexes or Regexes())
         self.root = root
         self.schemas: dict[int, Schema] = {}
-        self.values: dict[str, Any] = {}
         self.unions: dict[Expr, Union] = {}
         self.open: set[Expr] = set()
         self.dynamic = bool(self.resources.dynamic)
@@ -95,9 +93,7 @@ class SchemaReader(Assertions):
         return is_old(self.resources.dialect_of(schema))
 
     def const(self, value: Any) -> Expr:
-        key = canonical(value)
-        self.values[key] = value
-        return self.e.leaf("const", key)
+        return self.e.leaf("const", self.constants.text(value))
 
     def union(self, expr: Expr) -> Union:
         """The shapes of an expression."""
@@ -126,7 +122,9 @@ class SchemaReader(Assertions):
             case "and":
                 return self.meet(map(self.union, expr.args))
         if expr.args[0] == "const":
-            return self.const_union(self.values[expr.args[1]])
+            return self.const_union(self.constants.value[expr.args[1]])
+        if expr.args[0] == "unlike":
+            return self.unlike_union(expr.args[1])
         _, key, scope = expr.args
         return self.keywords(self.schemas[key], scope)
 

@@ -12,13 +12,15 @@ that are turned into shapes only when such a value is about to be written.  Expr
 normal form and interned, so a recursive schema has finitely many.
 
 Glossary: lo, hi bounds on a count (hi None: unbounded); `exists` a member that must be there;
-`evaluated` what this alternative has looked at, for `unevaluatedProperties` and `unevaluatedItems`.
+`evaluated` what this alternative has looked at, for `unevaluatedProperties` and `unevaluatedItems`;
+`but` constants that do not belong to the shape (`constants`): only items that must differ have it.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from refimpl.errors import UnsupportedError
+from refimpl.grammar.constants import But
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node, Regexes
 
@@ -130,6 +132,7 @@ class ArrayShape(NamedTuple):
     unique: bool = False
     evaluated: int | None = 0  # how many leading items were looked at; None: all of them
     evaluated_items: frozenset[Expr] = frozenset()  # and any item that is one of these
+    but: But = ()
 
     def item(self, index: int) -> Expr:
         return self.prefix[index] if index < len(self.prefix) else self.rest
@@ -142,6 +145,7 @@ class ObjectShape(NamedTuple):
     hi: int | None = None
     exists: frozenset[tuple[KeySet, Expr]] = frozenset()  # some member is like that
     evaluated: KeySet = NO_KEY
+    but: But = ()
 
 
 class Union(NamedTuple):

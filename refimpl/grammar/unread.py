@@ -5,7 +5,7 @@ counted) makes every text a state of its own, and a search from each of them wou
 each token.  But a later part asks only one thing of the text: not to be the same value.  So the
 shortest end is searched once for a state that has forgotten the text (`unread`).  Forgetting only
 allows more, so no text has a shorter end; and it is the end of every text that is none of the
-values that this end goes on to write (`Home`).
+values that this end goes on to write, and no array or object that it had to differ from (`Home`).
 
 Two things are forgotten: the text that is being recorded, and, between two items, those before.
 
@@ -16,11 +16,12 @@ Two things are forgotten: the text that is being recorded, and, between two item
 import json
 from dataclasses import dataclass, replace
 
-from refimpl.grammar.json_states import Array, KeyFrame
-from refimpl.grammar.json_values import canonical
+from refimpl.grammar.constants import But, holds
+from refimpl.grammar.json_states import Array, ItemFrame, KeyFrame, MemberFrame
+from refimpl.grammar.json_values import canonical, read
 from refimpl.grammar.machine import Machine, State
 
-_READ = json.JSONDecoder().raw_decode
+Frame = KeyFrame | MemberFrame | ItemFrame
 _SKIP = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # of any length
 
 
@@ -29,20 +30,22 @@ class Home:
     """A rest, and what must differ from what it writes.
 
     `items` are the later items of the array that the state stands in.  `parts` are of recorded
-    texts: where one begins in the text, how many bytes of the rest belong to it, and the values
-    that come after it in the same array or object.
+    texts: where one begins in the text, how many bytes of the rest belong to it, the values that
+    come after it in the same array or object, and the arrays and objects that it must not be.
     """
 
     rest: bytes
     items: frozenset[str] = frozenset()
-    parts: tuple[tuple[int, int, frozenset[str]], ...] = ()
+    parts: tuple[tuple[int, int, frozenset[str], But], ...] = ()
 
     def holds(self, machine: Machine, state: State) -> bool:
         if state.text is None:
-            return items_before(machine, state).isdisjoint(self.items)
+            before = items_before(machine, state)
+            return not any(holds(before, item) for item in self.items)
         return all(
-            canonical(json.loads(state.text[offset:] + self.rest[:n])) not in values
-            for offset, n, values in self.parts
+            (text := canonical(read(state.text[offset:] + self.rest[:n]))) not in values
+            and not holds(but, text)
+            for offset, n, values, but in self.parts
         )
 
 
@@ -53,39 +56,45 @@ def unread(machine: Machine, state: State) -> State | None:
     if not items_before(machine, state):
         return None
     local = machine.locals[state.local]
-    threads = dict.fromkeys(replace(t, values=frozenset()) for t in local.threads)
+    threads = dict.fromkeys(replace(t, values=()) for t in local.threads)
     return State(machine.local(replace(local, threads=tuple(threads))), state.stack)
 
 
-def items_before(machine: Machine, state: State) -> frozenset[str]:
+def items_before(machine: Machine, state: State) -> But:
     """What the next item of the array we are in must differ from."""
     local = machine.locals[state.local]
     threads = local.threads if isinstance(local, Array) else ()
-    return frozenset().union(*(t.values for t in threads))
+    return tuple(part for t in threads for part in t.values)
 
 
 def home(machine: Machine, state: State, rest: bytes) -> Home:
     """Of an end that was found for `unread(state)`."""
     if state.text is None:
         return Home(rest=rest, items=later(rest.decode(), of_key=False))
-    parts = (_part(state.text[offset:] + rest, len(rest), offset, of_key)
-             for offset, of_key in _recorded(machine, state.stack))  # fmt: skip
-    return Home(rest=rest, parts=tuple(p for p in parts if p[2]))
+    parts = (_part(state.text[offset:] + rest, len(rest), offset, frame)
+             for offset, frame in _recorded(machine, state.stack))  # fmt: skip
+    return Home(rest=rest, parts=tuple(p for p in parts if p[2] or p[3]))
 
 
-def _part(text: bytes, n_rest: int, offset: int, of_key: bool) -> tuple[int, int, frozenset[str]]:
+def _part(
+    text: bytes, n_rest: int, offset: int, frame: Frame
+) -> tuple[int, int, frozenset[str], But]:
     whole = text.decode().lstrip()
     _, end = _SKIP(whole)
-    after = whole[end:]
-    return offset, n_rest - len(after.encode()), later(after, of_key=of_key)
+    after, but = whole[end:], () if isinstance(frame, KeyFrame) else frame.but
+    if isinstance(frame, MemberFrame):
+        values: frozenset[str] = frozenset()
+    else:
+        values = later(after, of_key=isinstance(frame, KeyFrame))
+    return offset, n_rest - len(after.encode()), values, but
 
 
-def _recorded(machine: Machine, stack: int) -> list[tuple[int, bool]]:
-    """Where the known texts begin, from the innermost, and whether they are keys."""
-    out: list[tuple[int, bool]] = []
+def _recorded(machine: Machine, stack: int) -> list[tuple[int, Frame]]:
+    """Where the known texts begin, from the innermost, and the frames that wait for them."""
+    out: list[tuple[int, Frame]] = []
     while machine.records[stack] and not (out and out[-1][0] == 0):
         if (offset := machine.offset[stack]) >= 0:
-            out.append((offset, isinstance(machine.frames[machine.frame_of[stack]], KeyFrame)))
+            out.append((offset, machine.frames[machine.frame_of[stack]]))
         stack = machine.parent[stack]
     return out
 
@@ -94,8 +103,9 @@ def later(text: str, *, of_key: bool) -> frozenset[str]:
     """The values that follow in the same array, or the keys that follow in the same object."""
     found, at = [], _behind(text, 0) if of_key else _blank(text, 0)
     while text[at : at + 1] == ",":
-        value, at = _READ(text, _blank(text, at + 1))
-        found.append(canonical(value))
+        begin = _blank(text, at + 1)
+        _, at = _SKIP(text, begin)
+        found.append(canonical(read(text[begin:at])))
         at = _behind(text, at) if of_key else _blank(text, at)
     return frozenset(found)
 

@@ -115,6 +115,27 @@ def test_law_27_a_mask_that_was_kept_is_the_one_that_would_be_made(name: str):
             state, other = kept.advance(state, token), anew.advance(other, token)
 
 
+DIFFERENT = {"type": "array", "uniqueItems": True, "minItems": 3, "items": {"anyOf": [
+    {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}},
+     "required": ["a", "b"], "additionalProperties": False},
+    {"type": "array", "items": {"type": "boolean"}, "maxItems": 2}]}}  # fmt: skip
+
+
+def test_law_27_holds_for_objects_and_arrays_that_must_differ():
+    c, fast = compile_json_schema(DIFFERENT, VOCABULARY), fast_schema(DIFFERENT, VOCABULARY, TRIES)
+    text = (
+        b'[{"a":1,"b":"x"},[true],{"a":1,"b":"y"},{"b":"x","a":10},[true,false],[],{"a":1.0e1,"b"'
+    )
+    state, quick = c.start, fast.start
+    for byte in text:
+        state, quick = c.advance(state, 1 + byte), fast.advance(quick, 1 + byte)
+        mask = c.mask(state)
+        assert np.array_equal(mask, brute_force(c.machine, state, VOCABULARY))
+        assert np.array_equal(mask, fast.mask(quick))
+    assert c.machine.advance(state, b':"x"') is None
+    assert c.machine.advance(state, b':"y"}]') is not None
+
+
 def test_the_compiled_constraint_is_used_and_refuses_what_the_mask_forbids():
     fast = fast_schema(SCHEMAS["object"], VOCABULARY, TRIES)
     assert isinstance(fast, CompiledConstraint)
