@@ -41,7 +41,7 @@ MOST_FEW_HALF = 32
 """The same for float16 and bfloat16 on Hopper: more, to 64, go to linear_half_batch.cu.  With
 MOST_FEW here linear_half.cu keeps them."""
 GATED = True
-"""Prompts' gates are applied, and the result made Q8_0, where gate and up are multiplied."""
+"""Gates are applied, and the result prepared, where gate and up are multiplied, if a kernel can."""
 HALF_ONE = True
 """Products of one token with float16 and bfloat16 by linear_half_one.cu, where its rings and the
 token fit; else by linear_half.cu."""
@@ -291,13 +291,22 @@ class Launcher:
 
     def gates(self, w: Tiles, kind: str, tokens: int) -> bool:
         """Can `linear_gated` multiply w, read as `kind`, with so many tokens?"""
-        quantised = kind in ("Q8_0", "Q8_K") and w.quantised
-        return GATED and quantised and for_hopper(kind, tokens, w.blocks)
+        if not (GATED and for_hopper(kind, tokens, w.blocks)):
+            return False
+        if kind in HALVES:
+            after = w.rows % (64 * GROUP) == 0  # or the next product reads it in another order
+            return after and tokens <= MOST_FEW and blocks_that_share(w.rows) == 1
+        return kind in ("Q8_0", "Q8_K") and w.quantised
 
     def linear_gated(self, into: Prepared, x: Prepared, w: Tiles, activation: str) -> None:
-        """into = activation(x @ gate.T) * (x @ up.T) in Q8_0; w is [gate, up], for_hopper."""
-        results, shape = (into.packed, into.scales, into.sums), (w.rows, 0, w.blocks, x.tokens)
-        self.linear_q8_hopper(x, w, results, shape, {"ACTIVATION": ACTIVATIONS[activation]})
+        """into = activation(x @ gate.T) * (x @ up.T), prepared; w is [gate, up], and `gates` it."""
+        defines, shape = {"ACTIVATION": ACTIVATIONS[activation]}, (w.rows, 0, w.blocks, x.tokens)
+        if x.kind in HALVES:
+            args = (into.packed, w.planes.low, x.packed, *shape, x.padded)
+            self.linear_half_batch(x, w, args, defines)
+            return
+        results = into.packed, into.scales, into.sums
+        self.linear_q8_hopper(x, w, results, shape, defines)
 
     def linear_half(
         self, y: Any, x: Prepared, w: Tiles, bias: Any, residual: Any, shape: Any
@@ -332,17 +341,21 @@ class Launcher:
         self.run(kernel, grid, 256, *args)
 
     def linear_hopper(self, x: Prepared, w: Tiles, args: tuple[Any, ...]) -> None:
-        half = HALVES[x.kind]
         if x.tokens <= MOST_FEW:
-            pieces = -(-w.rows // WIDE)
-            cluster = 1 if 4 * pieces >= 3 * multiprocessors() else 8
-            kernel = self.kernels("linear_half_batch", HALF_TYPE=half, CLUSTER=cluster)
-            self.run(kernel, (pieces * cluster,), 288, *args, shared=4 * BATCH_STAGE)
+            self.linear_half_batch(x, w, args, {})
             return
-        kernel = self.kernels("linear_half_hopper", HALF_TYPE=half)
+        kernel = self.kernels("linear_half_hopper", HALF_TYPE=HALVES[x.kind])
         stage = 2 * (WIDE + HOPPER_TOKENS) * 64
         grid = hopper_grid(x.tokens, HOPPER_TOKENS, w.rows)
         self.run(kernel, grid, HOPPER_THREADS, *args, shared=5 * stage)
+
+    def linear_half_batch(
+        self, x: Prepared, w: Tiles, args: tuple[Any, ...], defines: dict[str, Any]
+    ) -> None:
+        cluster = blocks_that_share(w.rows)
+        defines = {"HALF_TYPE": HALVES[x.kind], "CLUSTER": cluster, **defines}
+        kernel = self.kernels("linear_half_batch", **defines)
+        self.run(kernel, (-(-w.rows // WIDE) * cluster,), 288, *args, shared=4 * BATCH_STAGE)
 
     def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
         kernel = self.kernels("embed", FORMAT=FORMATS[w.format])
@@ -353,6 +366,11 @@ class Launcher:
 def hopper_grid(tokens: int, per_block: int, rows: int) -> tuple[int, ...]:
     """One block on each multiprocessor, which walks over pieces of the result."""
     return (min(-(-tokens // per_block) * -(-rows // WIDE), multiprocessors()),)
+
+
+def blocks_that_share(rows: int) -> int:
+    """How many blocks of linear_half_batch.cu share the columns of 128 rows."""
+    return 1 if 4 * -(-rows // WIDE) >= 3 * multiprocessors() else 8
 
 
 def padded_tokens(tokens: int) -> int:

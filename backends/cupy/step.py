@@ -3,9 +3,10 @@
 A layer is ten launches: norm and rounding, queries, keys and values, rotation and storing,
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
 For one token of a quantised model it is six: its products norm and round what they read, attention
-to few keys rotates and stores, and to one split it is one launch.  A residual is added where the
-product ends; so is a prompt's gate applied (kernels/gated.cuh).  Nothing is allocated and nobody
-waited for, so the step can be captured as a CUDA graph (`backends.cupy.graph`).
+to few keys rotates and stores, and to one split it is one launch. A residual is added where the
+product ends; so is the gate of many tokens applied (kernels/gated.cuh, gated_half.cuh). Nothing is
+allocated and nobody waited for, so the step can be captured as a CUDA graph
+(`backends.cupy.graph`).
 
 Bits are those of `refimpl.model.forward` over `backends.cupy.ops`: a fused kernel rounds where the
 separate ones do.
@@ -21,7 +22,7 @@ import numpy as np
 
 from backends.cupy.attention import Attention, Batch
 from backends.cupy.cache import CACHES, DeviceCache
-from backends.cupy.launch import Launcher, Prepared
+from backends.cupy.launch import HALVES, Launcher, Prepared
 from backends.cupy.ops import Operations
 from backends.cupy.row import prepares_itself
 from backends.cupy.tiles import Planes, Tiles
@@ -258,15 +259,16 @@ class Step:
         """What a layer's down product reads, by kind, if one product of gate and up can make it."""
         c, b, (w, *others) = self.model.config, self.buffers, layer.gate_up.parts
         kind, kinds = self.ops.kind(w), {self.ops.kind(part) for part in layer.down.parts}
-        same_room = (kind, c.dim) == ("Q8_0", c.ffn_dim)  # read by some while others write
-        if others or layer.gate_up.biases[0] is not None or kinds != {"Q8_0"} or same_room:
+        made = kind if kind in HALVES else "Q8_0"
+        same_room = (kind, c.dim) == (made, c.ffn_dim)  # read by some while others write
+        if others or layer.gate_up.biases[0] is not None or kinds != {made} or same_room:
             return None
         if not self.launcher.gates(w, kind, b.tokens):
             return None
         x = self.prepare(b.x, c.dim, kind, layer.ffn_norm, None)
-        into = b.room("Q8_0", b.tokens, c.ffn_dim)
+        into = b.room(made, b.tokens, c.ffn_dim)
         self.launcher.linear_gated(into, x, w, c.activation)
-        return {"Q8_0": into}
+        return {made: into}
 
     def prepare(
         self, x: Any, columns: int, kind: str, norm: Any, activation: str | None

@@ -84,6 +84,9 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_half_hopper", {"HALF_TYPE": half}
         for cluster in (1, 8):
             yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
+        for code in ACTIVATIONS.values():
+            gate = {"ACTIVATION": code}
+            yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": 1, **gate}
     for name, mma in (("F16", "mma_f16"), ("BF16", "mma_bf16")):
         for stages in stages_of_row(name):
             yield "linear_half_one", {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}

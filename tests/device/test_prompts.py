@@ -94,6 +94,28 @@ def test_gates_applied_where_gate_and_up_are_multiplied_leave_the_bits_of_a_kern
         assert np.array_equal(*(backend.host(getattr(p, part)) for p in (theirs, own)))
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize(("name", "tokens"), [("F16", 64), ("F16", 41), ("BF16", 33)])
+def test_a_batch_s_gates_leave_the_bits_of_a_kernel_of_their_own(name, tokens, activation):
+    """6400 columns: enough rows that no blocks share them."""
+    backend = backend_or_skip(act="half")
+    import cupy
+
+    ops, columns = backend.ops, 6400
+    values = weights("F16", 2 * columns, 256)
+    w = backend.weight(values.astype(ml_dtypes.bfloat16) if name == "BF16" else values)
+    x = np.random.default_rng(1).standard_normal((tokens, 256)).astype(np.float32)
+    x[7], x[8] = 0, x[8] * 1e3
+    prepared = ops.prepared(cupy.asarray(x), w)
+    y = cupy.empty((tokens, 2 * columns), np.float32)
+    ops.launcher.linear(y, prepared, w)
+    theirs, own = (ops.launcher.room(name, tokens, columns) for _ in range(2))
+    ops.launcher.prepare(y, columns, theirs, activation=activation)
+    assert ops.launcher.gates(w, prepared.kind, tokens)
+    ops.launcher.linear_gated(own, prepared, w, activation)
+    assert np.array_equal(*(backend.host(p.packed) for p in (theirs, own)))
+
+
 def test_a_stage_is_not_filled_again_while_loads_from_it_are_on_their_way(monkeypatch):
     """Warps that end a piece delay the loads of a warp that is behind.  With six stages and a
     residual some 16 rows of every launch came out wrong, when arrivals did not wait for loads."""

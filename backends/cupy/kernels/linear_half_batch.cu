@@ -9,6 +9,9 @@
 // One warp of a block brings what 64 columns need into one of STAGES stages of shared memory; twice
 // four multiply 64 rows each.
 //
+// ACTIVATION: w is [gate, up], of which a block takes the same 64 rows each, and makes of them what
+// the next product reads (gated_half.cuh).  Both have a multiple of 64 rows.
+//
 // x: [block of 32 columns][8 tokens][matrix of 8 columns][token] 8 numbers (prepare.cu, HOPPER);
 // what is read of tokens beyond the last, of the next block or nobody, has columns of its own.
 
@@ -32,6 +35,24 @@
 #define SHARE (COLS / 2 / STRANDS)  // numbers of a thread that each block of a cluster adds up
 
 #include "stages_half.cuh"
+
+#ifdef ACTIVATION
+#include "activation.cuh"
+#include "gated_half.cuh"
+#define RESULTS u8* y
+#else
+#define RESULTS float* y, const float *__restrict__ bias, const float *residual
+#endif
+
+// The row tile of a warp of this block, of so many in all.
+__device__ __forceinline__ int row_tile_of(int warp, int row_tiles) {
+    int block = blockIdx.x / CLUSTER;
+#ifdef ACTIVATION
+    return block * (WARPS / 2) + warp % (WARPS / 2) + (warp < WARPS / 2 ? 0 : row_tiles / 2);
+#else
+    return min(block * WARPS + warp, row_tiles - 1);
+#endif
+}
 
 // Of a cluster, each block has a strand of all tokens; it gets all strands of eight tokens.
 __device__ __forceinline__ void exchange(float (&total)[1][1][SHARE], const float acc[COLS / 2],
@@ -57,14 +78,13 @@ __device__ __forceinline__ void exchange(float (&total)[1][1][SHARE], const floa
 }
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS + WARP, 2)
-    linear_half_batch(float* y, const float* __restrict__ bias, const float* residual,
-                      const u8* __restrict__ w, const u8* x, int rows, int stride, int blocks,
-                      int tokens, int padded) {
+    linear_half_batch(RESULTS, const u8* __restrict__ w, const u8* x, int rows, int stride,
+                      int blocks, int tokens, int padded) {
     extern __shared__ __align__(128) u8 stages[];
     __shared__ u64 barriers[2][STAGES];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     int mine = CLUSTER == 1 ? 0 : rank_in_cluster();  // first strand
-    int row_tiles = (rows + 15) / 16, first_tile = blockIdx.x / CLUSTER * 8;
+    int row_tiles = (rows + 15) / 16;
     int run = run_length(blocks), first = min(mine * run, blocks);
     int last = min(first + STRANDS / CLUSTER * run, blocks), steps = (last - first) / BLOCKS;
     u32 memory = (u32)__cvta_generic_to_shared(stages);
@@ -77,7 +97,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
 
     if (warp == WARPS) {  // brings: eight lanes a row tile, and then some a block of tokens
         bool of_w = lane < 8, of_x = lane >= 8 && lane < 8 + BLOCKS;
-        long long tile = min(first_tile + lane, row_tiles - 1);
+        long long tile = row_tile_of(lane, row_tiles);
         const u8* from = of_w ? w + (tile * blocks + first) * 1024
                               : x + (long long)(first + lane - 8) * padded * 64;
         long long further = of_w ? BLOCKS * 1024 : BLOCKS * 64ll * padded;
@@ -114,14 +134,21 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
         multiply_strand(acc, ready, step, end, warp, lane);
         add_strand(total, acc);
     }
-    int row = (first_tile + warp) * 16 + lane / 4, token = mine * 8 + lane % 4 * 2;
+#if CLUSTER != 1 || defined(ACTIVATION)
+    asm volatile("barrier.sync 1, %0;" ::"n"(THREADS) : "memory");  // the stages are read
+#endif
+#ifdef ACTIVATION
+    int tile = blockIdx.x * (WARPS / 2) + warp % (WARPS / 2);
+    finish_gated(y, total, (float4*)stages, tile, warp >= WARPS / 2, tokens, padded);
+#else
+    int row = (blockIdx.x / CLUSTER * WARPS + warp) * 16 + lane / 4, token = mine * 8 + lane % 4 * 2;
 #if CLUSTER == 1
     finish_all(y, bias, residual, total, row, token, rows, stride, tokens);
 #else
-    asm volatile("barrier.sync 1, %0;" ::"n"(THREADS) : "memory");  // the stages are read
     float share[1][1][SHARE];
     exchange(share, acc, (float*)stages, mine);
     finish_all(y, bias, residual, share, row, token, rows, stride, tokens);
     cluster_wait();  // until nobody reads here
+#endif
 #endif
 }
