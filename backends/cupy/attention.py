@@ -2,7 +2,7 @@
 
 Sequences with one new token go to `attend_split`, a warp for each split of the context.  A long
 context's go to `attend_ring`, where all warps are at work at once and only their own loads fill the
-time.  Many sequences of short contexts go to `attend_whole`, whose blocks keep their splits' parts.
+time.  Many sequences go to `attend_whole`, whose blocks stay, and take sequence after sequence.
 Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
 All give a query the same bits, so it does not matter which of them it meets.  Formats and head
 sizes that the tensor cores' kernels don't take go to `attend_plain`.
@@ -26,9 +26,10 @@ FEW_SPLITS = 528
 """Up to so many splits of all sequences and heads: then a split has eight warps."""
 ONE_WAVE = 9
 """Warps of attend_ring.cu that a multiprocessor has room for."""
-WHOLE_RINGS = 16384
-WHOLE_PARTS = 40960
-"""Bytes of a warp's ring in attend_whole.cu, and at most of its block's parts."""
+WHOLE_STAGES, WHOLE_WARPS, WHOLE_BLOCKS = 2, 4, 2
+"""Of 16 keys and values in a warp's ring of attend_whole.cu; of a block; of a multiprocessor."""
+WHOLE_SPLITS = 20
+"""The longest context whose splits follow each other in one block: it may be the only long one."""
 MANY_SPLITS = 64
 """From more splits on, attend_combine.cu asks for so many of them at once."""
 TOGETHER = 128
@@ -130,8 +131,11 @@ class Attention:
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
+        self.dealt: Any = None
         if not shape.on_tensor_cores:
             return
+        if batch.decode and stays_in_blocks(shape, batch):
+            self.dealt = cupy.zeros(1, np.uint32)
         if batch.decode:
             rows = batch.tokens * shape.heads * batch.splits
             self.parts = cupy.empty(rows * shape.dim, np.float32)
@@ -227,11 +231,11 @@ class Attention:
         self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
     ) -> None:
         s, b = self.shape, self.batch
-        stages = WHOLE_RINGS // (64 * s.dim)
+        units, blocks = s.kv_heads * b.sequences, WHOLE_BLOCKS * multiprocessors()
         self.launcher.run(
-            self.launcher.kernels("attend_whole", STAGES=stages, **defines),
-            (1, s.kv_heads, b.sequences),
-            128,
+            self.launcher.kernels("attend_whole", **whole_block(), **defines),
+            (min(units, blocks),),
+            32 * WHOLE_WARPS,
             out,
             q,
             keys,
@@ -245,7 +249,10 @@ class Attention:
             s.block_size,
             s.group,
             *numbers,
-            shared=4 * WHOLE_RINGS + bytes_of_parts(s, b),
+            s.kv_heads,
+            units,
+            self.dealt,
+            shared=WHOLE_WARPS * WHOLE_STAGES * (64 * s.dim + 256),
             side_by_side=True,
         )
 
@@ -334,9 +341,9 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
     return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
 
 
-def bytes_of_parts(shape: Shape, batch: Batch) -> int:
-    """Of a sequence and a kv head, with tops and totals."""
-    return batch.splits * shape.group * (4 * shape.dim + 8)
+def whole_block() -> dict[str, int]:
+    """What attend_whole.cu is compiled for."""
+    return {"STAGES": WHOLE_STAGES, "WARPS": WHOLE_WARPS, "BLOCKS": WHOLE_BLOCKS}
 
 
 def has_rings(shape: Shape, batch: Batch) -> bool:
@@ -356,9 +363,9 @@ def runs_at_once(shape: Shape, batch: Batch) -> bool:
 
 
 def stays_in_blocks(shape: Shape, batch: Batch) -> bool:
-    """Do blocks have room for a sequence's parts, and are there enough of them?"""
-    fits = has_rings(shape, batch) and bytes_of_parts(shape, batch) <= WHOLE_PARTS
-    return fits and batch.sequences * shape.kv_heads >= 2 * multiprocessors()
+    """Are there sequences enough, and none too long, to stay in blocks?"""
+    short = has_rings(shape, batch) and batch.splits <= WHOLE_SPLITS
+    return short and batch.sequences * shape.kv_heads >= 2 * multiprocessors()
 
 
 def walk_tiles(shape: Shape) -> int:

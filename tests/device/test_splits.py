@@ -8,7 +8,7 @@ from refimpl.kv.plan import Plan
 from tests.device.test_cupy import backend_or_skip
 
 LENGTHS = np.array([1, 15, 16, 17, 255, 256, 257, 1000, 2345, 17000], np.int32)
-SHORT = LENGTHS[:-1]  # whose parts attend_whole.cu has room for
+SHORT = LENGTHS[:-1]
 
 
 def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap, sinks):
@@ -38,9 +38,10 @@ def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap
     )
     shape = attention.Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
     over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
-    out = cupy.full_like(q, np.nan)
     own = cupy.asarray(rng.standard_normal(heads).astype(np.float32)) if sinks else None
-    over(out, q, keys, values, scale=dim**-0.5, window=window, soft_cap=soft_cap, sinks=own)
+    for _ in range(2):  # as a graph does: each launch begins where the one before left off
+        out = cupy.full_like(q, np.nan)
+        over(out, q, keys, values, scale=dim**-0.5, window=window, soft_cap=soft_cap, sinks=own)
     return backend.host(out)
 
 
@@ -67,6 +68,33 @@ def test_a_ring_gives_the_bits_of_loads_into_registers(
         outs.append(attended(backend, attention, SHORT, cache=cache, dim=128, **asked))
     ring, whole, split = outs
     assert np.isfinite(ring).all() and np.array_equal(ring, split) and np.array_equal(whole, split)
+
+
+@pytest.mark.parametrize("longest", [20, 300, 3000])
+@pytest.mark.parametrize("multiprocessors", [1, 3, 132])
+@pytest.mark.parametrize(("group", "window"), [(4, None), (7, 500)])
+def test_units_dealt_to_blocks_that_stay_have_the_bits_of_splits(
+    monkeypatch, longest, multiprocessors, group, window
+):
+    backend = backend_or_skip(cache="float16")
+    from backends.cupy import attention
+    from backends.cupy.compile import capability
+
+    if capability() != 90:
+        pytest.skip("attend_whole.cu is Hopper's")
+    rng = np.random.default_rng(longest)
+    lengths = rng.integers(1, longest + 1, 150) * rng.integers(0, 3, 150).clip(max=1)
+    lengths[20:60] = 0  # places of a bucket that nobody uses
+    monkeypatch.setattr(attention, "FEW_SPLITS", 0)
+    monkeypatch.setattr(attention, "multiprocessors", lambda: multiprocessors)
+    outs = []
+    for whole in (True, False):
+        monkeypatch.setattr(attention, "stays_in_blocks", lambda *_, whole=whole: whole)
+        asked = {"group": group, "window": window, "soft_cap": None, "sinks": True}
+        lens = lengths.astype(np.int32)
+        outs.append(attended(backend, attention, lens, cache="float16", dim=128, **asked))
+    assert np.array_equal(np.isfinite(outs[0]).all((1, 2)), lengths > 0)
+    assert np.array_equal(*outs, equal_nan=True)
 
 
 @pytest.mark.parametrize("dim", [64, 128, 256])

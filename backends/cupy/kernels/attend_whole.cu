@@ -1,15 +1,16 @@
 // softmax(q @ k.T * scale) @ v for many sequences with one new token (decoding), on Hopper
 //
-// Must move: each key and value once (4 * DIM bytes a key and kv head).  A block takes a sequence and
-// a kv head, its warps a split each, turn after turn.  What splits come to stays in shared memory
-// until all are added up, in order: the bits are those of attend_split.cu and attend_combine.cu,
-// whose parts go to memory and back.  At the end of a split the next one's keys are on their way.
+// Must move: each key and value once (4 * DIM bytes a key and kv head).  A *unit* is a sequence and a
+// kv head.  Blocks stay: each is dealt unit after unit, and its warps take the splits of all of them
+// turn by turn.  A warp asks for the first keys of its next split, of whichever unit, before it is
+// done with this one, so that memory waits neither for a unit's end nor for the next one's beginning.
+// What splits come to is added up in their order, warp after warp, in shared memory: the bits are
+// those of attend_split.cu and attend_combine.cu, whose parts go to memory and back.
 //
-// Grid: (1, kv heads, sequences).
+// Grid: (blocks that the device has room for, or units if they are fewer).
 
 #define LOAD_KV __ldcs
 #define TILES 1
-#define WARPS 4
 
 #include "numbers.cuh"
 #include "tensor_core.cuh"
@@ -17,72 +18,98 @@
 #include "merge.cuh"
 #include "attend.cuh"
 #include "key_ring.cuh"
+#include "deal.cuh"
 
 #define STEPS (SPLIT / 16)
+#define STAGE (HALF_STAGE + SPREAD_STAGE)
+#define ITEMS 8  // more than a warp asks for ahead
 
-// A coordinate of a column, of `splits` parts: attend_combine.cu's sums.
-__device__ __forceinline__ float fold(const float* part, const float2* of, int splits, int group,
-                                      const float* sinks, int head) {
-    float top = with_sink(NEVER, sinks, head);
-    for (int s = 0; s < splits; s++) top = fmaxf(top, of[s * group].x);
-    float total = sink_weight(top, sinks, head), value = 0;
-#pragma unroll 4
-    for (int s = 0; s < splits; s++) {
-        float2 one = of[s * group];
-        float by = power_of_two(one.x - top);
-        total = fmaf(one.y, by, total);
-        value = fmaf(part[s * group * DIM], by, value);
+struct Running {  // what a unit has come to: of each lane, for the columns 2c and 2c + 1
+    float4 value[DIM_TILES][WARP], tops_and_totals[WARP];
+};
+
+// Adds a split, and leaves the sum in its place; `first` and `last` of a unit need no memory.
+__device__ __forceinline__ float4 add_split(Running& running, Gathered& split, float4 so_far,
+                                            bool first, bool last, int lane) {
+    Shrink by0 = merge(so_far.x, so_far.y, split.top[0][0], split.total[0][0]);
+    Shrink by1 = merge(so_far.z, so_far.w, split.top[0][1], split.total[0][1]);
+#pragma unroll
+    for (int t = 0; t < DIM_TILES; t++) {
+        float* value = split.value[0][t];
+        float4 before = {0, 0, 0, 0};
+        if (!first) before = running.value[t][lane];
+        value[0] = merge_value(before.x, value[0], by0);
+        value[1] = merge_value(before.y, value[1], by1);
+        value[2] = merge_value(before.z, value[2], by0);
+        value[3] = merge_value(before.w, value[3], by1);
+        if (!last) running.value[t][lane] = make_float4(value[0], value[1], value[2], value[3]);
     }
-    return value / total;
+    if (!last) running.tops_and_totals[lane] = so_far;
+    return so_far;
 }
 
-extern "C" __global__ void __launch_bounds__(WARPS* WARP)
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
     attend_whole(float* out, const float* q, const u16* keys, const u16* values,
                  const int* __restrict__ tables, const int* __restrict__ context_lens,
                  const int* __restrict__ first_token, const float* __restrict__ sinks,
                  int table_width, int table_block, int block_size, int group, int window,
-                 float scale, float soft_cap) {
-    extern __shared__ __align__(128) u8 stages[];  // of each warp; then parts, and tops
-    __shared__ u64 barriers[WARPS][STAGES];
-    int head = blockIdx.y, sequence = blockIdx.z, warp = threadIdx.x / WARP;
-    int lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
-    int position = context_lens[sequence] - 1, token = first_token[sequence];
-    int first = window > 0 ? max(0, position - window + 1) : 0;
-    int oldest = first / SPLIT, newest = position / SPLIT;
-    int mine = oldest + warp, splits = newest - oldest + 1;
-    bool some = position >= 0;
-    Paged kv = {keys,        values,     tables + (long long)sequence * table_width,
-                table_block, block_size, (int)gridDim.y,
-                head};
-    // Steps are counted over this warp's splits, STEPS each: from .. to - 1 see something.
-    int turns = mine <= newest ? (newest - mine) / WARPS + 1 : 0;
-    bool has_last = mine + (turns - 1) * WARPS == newest;
-    int from = mine == oldest ? first % SPLIT / 16 : 0;
-    int to = some && turns ? turns * STEPS - (has_last ? STEPS - 1 - position % SPLIT / 16 : 0) : 0;
-    auto start_of = [&](int step) {
-        return (mine + step / STEPS * WARPS) * SPLIT + step % STEPS * 16;
-    };
-    auto row_of_lane = [&](int turn) {
-        int at = start_of(turn * STEPS + lane % STEPS);
-        return turn < turns && some ? row_at(kv, max(first / 16, min(at, position) / 16) * 16) : 0;
-    };
-    u8* ring = stages + warp * STAGES * 2 * HALF_STAGE;
+                 float scale, float soft_cap, int kv_heads, int units, u32* dealt) {
+    extern __shared__ __align__(128) u8 stages[];  // of each warp
+    __shared__ u64 barriers[WARPS][STAGES], turns_of[WARPS];
+    __shared__ volatile u64 list[LISTED];
+    __shared__ Item items[WARPS][ITEMS];
+    __shared__ Running running;
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane >> 2, c = lane & 3;
+    u8* ring = stages + warp * STAGES * STAGE;
     u32 full = (u32)__cvta_generic_to_shared(barriers[warp]);
-    int row = row_of_lane(0), next_row = row_of_lane(1), asked = from;
+    u32 its_turn = (u32)__cvta_generic_to_shared(turns_of);
+    Deal deal = {list, dealt, context_lens, units, kv_heads, window};
+    auto paged = [&](const Item& item) {
+        int sequence = item.unit / kv_heads;
+        return Paged{keys,        values,     tables + (long long)sequence * table_width,
+                     table_block, block_size, kv_heads,
+                     item.unit % kv_heads};
+    };
+    auto row_of_lane = [&](const Item& item) {  // of its steps, as long as they see something
+        if (item.unit >= units) return 0;
+        int first = deal.first_seen(item) / 16, last = item.position / 16;
+        return row_at(paged(item), max(first, min(item.split * STEPS + lane % STEPS, last)) * 16);
+    };
+    auto begin_of = [&](const Item& item) {
+        int first = deal.first_seen(item);
+        return item.split == first / SPLIT ? first % SPLIT / 16 : 0;
+    };
+    auto end_of = [&](const Item& item) {
+        return item.split == item.position / SPLIT ? item.position % SPLIT / 16 + 1 : STEPS;
+    };
+
+    Item ahead = deal.first_item(warp), asking;
+    bool here = deal.has(ahead);
+    int row, row_ahead = here ? row_of_lane(ahead) : 0, made = 0, asked = 0, ask_to = 0;
     if (lane < STAGES) make_barrier(full + lane * 8, 1);
-    fence_barriers();
-    __syncwarp();
+    if (threadIdx.x < WARPS) make_barrier(its_turn + threadIdx.x * 8, 1);
+    if (threadIdx.x < LISTED) list[threadIdx.x] = 0;
+    barriers_made();
     wait_for_previous();
     let_next_begin();
-    if (!some) return;
+    if (warp == 0) deal.draw(lane), deal.publish(lane);
+    if (!here) deal.settle(ahead, lane), row_ahead = row_of_lane(ahead);
+    items[warp][0] = ahead;
 
     auto ask = [&](int slot) {
-        if (asked >= to) return;
-        if (asked % STEPS == 0 && asked) row = next_row, next_row = row_of_lane(asked / STEPS + 1);
+        deal.publish(lane);
+        if (asked == ask_to) {
+            if (ahead.unit >= units) return;
+            asking = ahead, row = row_ahead, asked = begin_of(asking), ask_to = end_of(asking);
+            ahead.split += WARPS;
+            deal.settle(ahead, lane);
+            row_ahead = row_of_lane(ahead);
+            items[warp][++made % ITEMS] = ahead;
+        }
         int its_row = __shfl_sync(EVERY_LANE, row, asked % STEPS);
-        if (lane == 0)
-            ask_stage((u32)__cvta_generic_to_shared(ring) + slot * 2 * HALF_STAGE, full + slot * 8,
-                      kv, its_row, min(16, position + 1 - start_of(asked)));
+        ask_spread((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8,
+                   paged(asking), its_row,
+                   min(16, asking.position + 1 - asking.split * SPLIT - asked * 16), lane);
         asked++;
     };
 #pragma unroll
@@ -90,43 +117,57 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
 
     Queries split;
     Sight sight;
-    long long first_head = ((long long)token * gridDim.y + head) * group;
-    split_query(split, 0, q + (first_head + min(g, group - 1)) * DIM, scale, c);
-    for (int j = 0; j < 2; j++) sight.first[0][j] = first, sight.last[0][j] = position;
-    float* parts = (float*)(stages + WARPS * STAGES * 2 * HALF_STAGE);
-    float2* tops = (float2*)(parts + splits * group * DIM);
-    int slot = 0, parity = 0;
+    int slot = 0, parity = 0, unit_before = -1;
 #pragma unroll 1
-    for (int step = from; step < to;) {
-        int its_split = mine + step / STEPS * WARPS, end = min(to, (step / STEPS + 1) * STEPS);
+    for (int turn = 0; items[warp][turn % ITEMS].unit < units; turn++) {
+        Item item = items[warp][turn % ITEMS];
+        int head = item.unit % kv_heads, first = deal.first_seen(item), end = end_of(item);
+        long long token = __ldg(first_token + item.unit / kv_heads);
+        long long first_head = (token * kv_heads + head) * group;
+        if (item.unit != unit_before)
+            split_query(split, 0, q + (first_head + min(g, group - 1)) * DIM, scale, c);
+        unit_before = item.unit;
+        for (int j = 0; j < 2; j++) sight.first[0][j] = first, sight.last[0][j] = item.position;
         Gathered sum;
         clear(sum);
 #pragma unroll 1
-        for (; step < end; step++) {
+        for (int step = begin_of(item); step < end; step++) {
             uint4 k[2][K_CHUNKS], v[4][V_CHUNKS];
             u32 weights[TILES][PARTS_OF][2];
             wait(full + slot * 8, parity);
-            take_keys(k, ring + slot * 2 * HALF_STAGE, g, c);
-            take_values(v, ring + slot * 2 * HALF_STAGE + HALF_STAGE, g, c);
+            take_keys(k, ring + slot * STAGE, g, c);
+            weigh_keys(weights, sum, split, k, sight, item.split * SPLIT + step * 16, soft_cap, g);
+            take_spread(v, ring + slot * STAGE + HALF_STAGE, g, c);
+            gather_values(sum, weights, v);
             loads_have_come();
             __syncwarp();
             ask(slot);
             slot = slot + 1 == STAGES ? 0 : slot + 1, parity ^= slot == 0;
-            weigh_keys(weights, sum, split, k, sight, start_of(step), soft_cap, g);
-            gather_values(sum, weights, v);
         }
         add_totals(sum);
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            int column = 2 * c + j;
-            if (column >= group) continue;
-            int part = (its_split - oldest) * group + column;
-            if (g == 0) tops[part] = make_float2(sum.top[0][j], sum.total[0][j]);
-            put_part(parts + part * DIM, sum, j, g);
+        deal.publish(lane);  // others may wait for it, and this warp for them
+        if (warp || turn) wait(its_turn + warp * 8, (turn - (warp == 0)) & 1);
+        bool is_first = item.split == first / SPLIT, is_last = item.split == item.position / SPLIT;
+        float4 so_far;
+        if (is_first) {
+            int one = head * group + min(2 * c, group - 1);
+            int other = head * group + min(2 * c + 1, group - 1);
+            so_far.x = with_sink(NEVER, sinks, one), so_far.z = with_sink(NEVER, sinks, other);
+            so_far.y = sink_weight(so_far.x, sinks, one);
+            so_far.w = sink_weight(so_far.z, sinks, other);
+        } else {
+            so_far = running.tops_and_totals[lane];
         }
+        so_far = add_split(running, sum, so_far, is_first, is_last, lane);
+        __syncwarp();
+        if (lane == 0) arrive(its_turn + (warp + 1) % WARPS * 8);
+        if (!is_last) continue;
+#pragma unroll
+        for (int t = 0; t < DIM_TILES; t++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) sum.value[0][t][i] /= i & 1 ? so_far.w : so_far.y;
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+            if (2 * c + j < group) put_part(out + (first_head + 2 * c + j) * DIM, sum, j, g);
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < group * DIM; i += WARPS * WARP)
-        out[first_head * DIM + i] =
-            fold(parts + i, tops + i / DIM, splits, group, sinks, head * group + i / DIM);
 }

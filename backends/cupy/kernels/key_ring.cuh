@@ -32,6 +32,36 @@ __device__ __forceinline__ void take_values(uint4 v[4][V_CHUNKS], const u8* valu
                                       (g + 8 * e) * 16);
 }
 
+// Values apart: each two rows lie 32 bytes further on than they would, so that the eight lanes that
+// load together, of four keys 2c and two chunks g, find them in eight different sets of banks.
+#define SPREAD(row) ((row) * DIM * 2 + (row) / 2 * 32)
+#define SPREAD_STAGE SPREAD(16)
+
+__device__ __forceinline__ void ask_spread(u32 stage, u32 full, const Paged& kv, int row, int count,
+                                           int lane) {
+    const u16 *keys = kv.keys + (long long)row * DIM, *values = kv.values + (long long)row * DIM;
+    u32 to = stage + HALF_STAGE;
+    if (lane == 0) {
+        expect(full, HALF_STAGE + count * DIM * 2);
+        copy(stage, keys, count * DIM * 2, full);
+    }
+    __syncwarp();
+    if (count < 16) {
+        if (lane < 16) copy(to + SPREAD(lane), values + min(lane, count - 1) * DIM, DIM * 2, full);
+    } else if (lane < 8) {
+        copy(to + SPREAD(2 * lane), values + 2 * lane * DIM, DIM * 4, full);
+    }
+}
+
+__device__ __forceinline__ void take_spread(uint4 v[4][V_CHUNKS], const u8* values, int g, int c) {
+#pragma unroll
+    for (int r = 0; r < 4; r++)
+#pragma unroll
+        for (int e = 0; e < V_CHUNKS; e++)
+            v[r][e] = *(const uint4*)(values + SPREAD(2 * c + 8 * (r >> 1)) + (r & 1) * DIM * 2 +
+                                      (g + 8 * e) * 16);
+}
+
 // A column's part: lanes hold four coordinates in a row.
 __device__ __forceinline__ void put_part(float* part, const Gathered& sum, int j, int g) {
 #pragma unroll
