@@ -1,6 +1,7 @@
 """The switches of bench/gpu_knobs.py, without a GPU: each turns something that is there."""
 
 import doctest
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,9 @@ def test_rewritten_lines_compile(switch):
 def test_the_examples_of_the_trial_are_right(module):
     results = doctest.testmod(module)
     assert results.attempted and not results.failed
+
+
+def test_every_file_of_tests_for_a_device_is_a_part_of_the_record():
+    pytest.importorskip("numba")  # without it there is nothing to share work with
+    told = " ".join(word for job in gpu_trial.tests() for word in job.args)
+    assert [f.name for f in Path("tests/device").glob("test_*.py") if f.name not in told] == []
