@@ -6,7 +6,8 @@ import cupy
 import numpy as np
 
 from backends.cupy import make_backend
-from backends.cupy.attention import Attention, Batch, Shape, put_plan, walk_work
+from backends.cupy.attention import Attention, walk_work
+from backends.cupy.batch import Batch, Shape, put_plan
 from refimpl.kv.plan import Plan
 
 CONTEXTS = ((64, 4096), (1, 32768), (256, 1024))

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float64, Int32
 from numpy import ndarray
 
-from backends.cupy.attention import Attention, Shape, put_plan, walk_work
+from backends.cupy.attention import Attention, walk_work
+from backends.cupy.batch import Shape, put_plan
 from backends.cupy.bounds import bound
 from backends.cupy.buckets import (
     all_rows,

@@ -19,7 +19,8 @@ from weakref import WeakKeyDictionary
 import cupy
 import numpy as np
 
-from backends.cupy.attention import Attention, Batch, Shape
+from backends.cupy.attention import Attention
+from backends.cupy.batch import Batch, Shape
 from backends.cupy.buckets import bucket, next_power, one_each
 from backends.cupy.cache import DeviceCache
 from backends.cupy.launch import SPLIT, Launcher

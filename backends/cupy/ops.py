@@ -5,7 +5,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.cupy.attention import Attention, Batch, Shape
+from backends.cupy.attention import Attention
+from backends.cupy.batch import Batch, Shape
 from backends.cupy.launch import ACTIVATIONS, Launcher, Prepared
 from backends.cupy.tiles import Tiles
 from refimpl.errors import UnsupportedError

@@ -20,7 +20,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.cupy.attention import Attention, Batch
+from backends.cupy.attention import Attention
+from backends.cupy.batch import Batch
 from backends.cupy.cache import CACHES, DeviceCache
 from backends.cupy.launch import HALVES, Launcher, Prepared
 from backends.cupy.ops import Operations

@@ -67,6 +67,7 @@ def test_attention_gives_the_same_bits_with_one_warp_a_split_and_with_eight(
     import cupy
 
     from backends.cupy import attention
+    from backends.cupy.batch import Shape, put_plan
 
     rng = np.random.default_rng(0)
     blocks = -(-context // 16)
@@ -86,12 +87,12 @@ def test_attention_gives_the_same_bits_with_one_warp_a_split_and_with_eight(
         seq_starts=np.array([0, 1], np.int32),
         rows=np.zeros(1, np.int32),
     )
-    shape = attention.Shape(heads=HEADS, kv_heads=KV_HEADS, dim=DIM, cache="float16", block_size=16)
+    shape = Shape(heads=HEADS, kv_heads=KV_HEADS, dim=DIM, cache="float16", block_size=16)
     outs = []
     for few in (0, attention.FEW_SPLITS):
         monkeypatch.setattr(attention, "FEW_SPLITS", few)
         outs.append(cupy.full_like(q, np.nan))
-        over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
+        over = attention.Attention(backend.launcher, shape, put_plan(plan))
         over(outs[-1], q, keys, values, scale=DIM**-0.5, window=window)
     one, eight = (backend.host(out) for out in outs)
     assert np.isfinite(one).all() and np.array_equal(one, eight)

@@ -15,6 +15,8 @@ def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap
     """Single tokens of sequences of `lengths` attend; after their ends the cache has no numbers."""
     import cupy
 
+    from backends.cupy.batch import Shape, put_plan
+
     rng, kv_heads, n = np.random.default_rng(0), 2, len(lengths)
     blocks = -(-lengths // 16)
     pages, heads = int(blocks.sum()), kv_heads * group
@@ -36,8 +38,8 @@ def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap
         seq_starts=np.arange(n + 1, dtype=np.int32),
         rows=lengths[:1],
     )
-    shape = attention.Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
-    over = attention.Attention(backend.launcher, shape, attention.put_plan(plan))
+    shape = Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
+    over = attention.Attention(backend.launcher, shape, put_plan(plan))
     own = cupy.asarray(rng.standard_normal(heads).astype(np.float32)) if sinks else None
     for _ in range(2):  # as a graph does: each launch begins where the one before left off
         out = cupy.full_like(q, np.nan)

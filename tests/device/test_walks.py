@@ -35,6 +35,7 @@ def test_a_prompts_attention_has_the_same_bits_when_warps_walk_together(
     import cupy
 
     from backends.cupy import attention
+    from backends.cupy.batch import Shape, put_plan
 
     rng = np.random.default_rng(0)
     counts, blocks = np.array([context, 130, 1]), -(-context // 16)
@@ -57,12 +58,12 @@ def test_a_prompts_attention_has_the_same_bits_when_warps_walk_together(
         seq_starts=starts,
         rows=places[:1],
     )
-    shape = attention.Shape(heads=HEADS, kv_heads=KV_HEADS, dim=dim, cache=cache, block_size=16)
+    shape = Shape(heads=HEADS, kv_heads=KV_HEADS, dim=dim, cache=cache, block_size=16)
     outs = []
     for together in (lambda *args: True, lambda *args: False):
         monkeypatch.setattr(attention, "walks_together", together)
         work = attention.walk_work(plan, shape)
-        over = attention.Attention(backend.launcher, shape, attention.put_plan(plan), work)
+        over = attention.Attention(backend.launcher, shape, put_plan(plan), work)
         outs.append(cupy.full_like(q, np.nan))
         over(
             outs[-1],
