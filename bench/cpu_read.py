@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 
 from backends.numba.compile import entry
-from backends.numba.simd import (
-    as_ints,
-    load_bytes,
-    load_word,
-    prefetch,
-    store_int,
-    sum_ints,
-)  # fmt: skip
+from backends.numba.simd import as_ints, sum_ints
+from backends.numba.simd_memory import load_bytes, load_word, prefetch, store_int
 
 
 @entry(3)

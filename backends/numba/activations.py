@@ -36,25 +36,27 @@ from backends.numba.compile import jit
 from backends.numba.simd import (
     floats,
     larger,
-    load_float,
-    load_floats,
-    load_halves,
-    load_int,
     magnitude,
     max_floats,
     nearest,
     round_half_away,
+    sum_ints,
+    through_half,
+    to_ints,
+    where_less,
+)
+from backends.numba.simd_memory import (
+    load_float,
+    load_floats,
+    load_halves,
+    load_int,
     store_as_bytes,
     store_bfloats,
     store_float,
     store_floats,
     store_halves,
     store_int,
-    sum_ints,
-    through_half,
-    to_ints,
-    where_less,
-)  # fmt: skip
+)
 
 FLOATS, Q8_0, Q8_K, HALVES, PAIRS = range(5)
 """The packings, as numbers for compiled code."""

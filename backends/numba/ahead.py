@@ -9,7 +9,7 @@ from typing import Any
 from backends.numba.atomics import LINE, barrier, write
 from backends.numba.compile import entry, jit, jit_call
 from backends.numba.records import model_at, step_at
-from backends.numba.simd import load_float, load_int, store_int
+from backends.numba.simd_memory import load_float, load_int, store_int
 from backends.numba.step import one_step
 
 

@@ -32,16 +32,18 @@ from backends.numba.simd import (
     ints,
     lane_numbers,
     larger,
+    max_floats,
+    sum_floats,
+    where_less,
+)
+from backends.numba.simd_memory import (
     load_float,
     load_floats,
     load_int,
-    max_floats,
     prefetch,
     store_float,
     store_floats,
-    sum_floats,
-    where_less,
-)  # fmt: skip
+)
 from backends.numba.tile import (
     add_products,
     add_products_apart,

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from backends.numba.compile import jit
-from backends.numba.simd import (
-    larger,
+from backends.numba.simd import larger, magnitude, max_floats, round_half_away, to_floats, to_ints
+from backends.numba.simd_memory import (
     load_bfloats,
     load_byte,
     load_floats,
@@ -36,9 +36,6 @@ from backends.numba.simd import (
     load_int,
     load_short,
     load_signed_bytes,
-    magnitude,
-    max_floats,
-    round_half_away,
     store_as_bytes,
     store_bfloats,
     store_byte,
@@ -47,9 +44,7 @@ from backends.numba.simd import (
     store_halves,
     store_int,
     store_short,
-    to_floats,
-    to_ints,
-)  # fmt: skip
+)
 
 F = np.float32
 

@@ -25,7 +25,7 @@ from numpy import ndarray
 
 from backends.numba.compile import entry, jit_call
 from backends.numba.records import PLAN, plan_at
-from backends.numba.simd import load_int
+from backends.numba.simd_memory import load_int
 from refimpl.errors import InputError
 from refimpl.kv.plan import Plan
 

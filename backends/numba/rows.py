@@ -10,15 +10,8 @@ import numpy as np
 
 from backends.numba.compile import jit
 from backends.numba.functions import activate, soft_cap
-from backends.numba.simd import (
-    floats,
-    fma,
-    load_float,
-    load_floats,
-    store_float,
-    store_floats,
-    sum_floats,
-)  # fmt: skip
+from backends.numba.simd import floats, fma, sum_floats
+from backends.numba.simd_memory import load_float, load_floats, store_float, store_floats
 
 F = np.float32
 

@@ -28,7 +28,8 @@ from backends.numba.activations import (
 from backends.numba.atomics import barrier, fetch_add, read
 from backends.numba.compile import jit, jit_call
 from backends.numba.matmul import tile_width
-from backends.numba.simd import i64, prefetch
+from backends.numba.simd import i64
+from backends.numba.simd_memory import prefetch
 
 ASKED_BYTES = 1 << 18
 """Weights that fit a second-level cache beside all else."""

@@ -18,7 +18,7 @@ from backends.numba.atomics import barrier
 from backends.numba.compile import entry, jit, jit_call
 from backends.numba.records import layers_at, model_at, product_at, step_at
 from backends.numba.shares import caller, multiply, multiply_rows, pack, share, take, token_share
-from backends.numba.simd import load_int
+from backends.numba.simd_memory import load_int
 
 call_attend, call_read = caller(4), caller(4)
 

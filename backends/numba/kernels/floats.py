@@ -18,8 +18,8 @@ that takes two columns at once and does not widen (`add_pairs`): twice as fast.
 from typing import Any
 
 from backends.numba.compile import jit
-from backends.numba.simd import (
-    float_bits,
+from backends.numba.simd import float_bits
+from backends.numba.simd_memory import (
     load_floats,
     load_halves,
     load_int,
@@ -27,7 +27,7 @@ from backends.numba.simd import (
     load_short,
     store_int,
     store_short,
-)  # fmt: skip
+)
 from backends.numba.tile import (
     add_pairs,
     add_products,

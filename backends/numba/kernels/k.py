@@ -23,9 +23,8 @@ from typing import Any
 from backends.numba.compile import jit
 from backends.numba.int_tile import add_scaled_ints, dot2, dot4, ints_like, start_at, weigh_ints
 from backends.numba.kernels.legacy import add_four_columns
-from backends.numba.simd import (
-    as_ints,
-    floats,
+from backends.numba.simd import as_ints, floats, to_floats
+from backends.numba.simd_memory import (
     load_byte,
     load_byte_pairs,
     load_bytes,
@@ -37,8 +36,7 @@ from backends.numba.simd import (
     store_byte,
     store_int,
     store_short,
-    to_floats,
-)  # fmt: skip
+)
 from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 
 Q4_K_BYTES, Q6_K_BYTES = 32 + 32 + 128 + 128 + 2048, 16 * 210

@@ -17,9 +17,8 @@ from backends.numba.compile import jit
 from backends.numba.int_tile import add_scaled_ints, dot4, ints_like, weigh_ints, weigh_numbers
 from backends.numba.kernels.k import add_four_scaled, add_minima, six_bits
 from backends.numba.kernels.legacy import add_four_columns
-from backends.numba.simd import (
-    as_ints,
-    floats,
+from backends.numba.simd import as_ints, floats, to_floats
+from backends.numba.simd_memory import (
     load_byte,
     load_byte_pairs,
     load_bytes,
@@ -31,8 +30,7 @@ from backends.numba.simd import (
     store_byte,
     store_int,
     store_short,
-    to_floats,
-)  # fmt: skip
+)
 from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 
 Q2_K_BYTES, Q3_K_BYTES, Q5_K_BYTES = 16 * 84, 32 + 256 + 512 + 1024, 320 + 512 + 2048

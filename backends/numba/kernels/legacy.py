@@ -17,15 +17,14 @@ from typing import Any
 from backends.numba.compile import jit
 from backends.numba.int_tile import add_scaled_ints, dot4, dot4_wide, ints_like, less_offset
 from backends.numba.processor import BYTE_OFFSET
-from backends.numba.simd import (
-    as_ints,
+from backends.numba.simd import as_ints, to_floats
+from backends.numba.simd_memory import (
     load_bytes,
     load_halves,
     load_int,
     load_short,
     store_int,
     store_short,
-    to_floats,
 )
 from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 

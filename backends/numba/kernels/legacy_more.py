@@ -16,10 +16,8 @@ from backends.numba.compile import jit
 from backends.numba.int_tile import add_scaled_ints, dot4, ints_like, less_offset, weigh_numbers
 from backends.numba.kernels.k import add_four_scaled
 from backends.numba.kernels.legacy import add_four_columns
-from backends.numba.simd import (
-    as_ints,
-    floats,
-    ints,
+from backends.numba.simd import as_ints, floats, ints
+from backends.numba.simd_memory import (
     load_bytes,
     load_halves,
     load_int,
@@ -27,7 +25,7 @@ from backends.numba.simd import (
     store_byte,
     store_int,
     store_short,
-)  # fmt: skip
+)
 from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 
 Q4_1_BYTES, Q5_0_BYTES, Q5_1_BYTES = 16 * 20, 16 * 22, 16 * 24

@@ -18,7 +18,8 @@ from backends.numba.int_tile import (
     weigh_numbers,
 )  # fmt: skip
 from backends.numba.processor import BYTE_OFFSET
-from backends.numba.simd import as_ints, floats, ints, load_bytes, load_floats, to_floats
+from backends.numba.simd import as_ints, floats, ints, to_floats
+from backends.numba.simd_memory import load_bytes, load_floats
 from backends.numba.tile import add_products, add_scaled, ask_ahead, floats_like, width
 
 BLOCK_BYTES = 256 + 512

@@ -12,9 +12,8 @@ from backends.numba.compile import jit
 from backends.numba.int_tile import add_scaled_ints, dot4_wide, ints_like, less_offset
 from backends.numba.kernels.legacy import add_four_columns
 from backends.numba.processor import BYTE_OFFSET, constant_table, look_up
-from backends.numba.simd import (
-    float_bits,
-    ints,
+from backends.numba.simd import float_bits, ints, where_less
+from backends.numba.simd_memory import (
     load_byte,
     load_bytes,
     load_halves,
@@ -24,7 +23,6 @@ from backends.numba.simd import (
     store_byte,
     store_int,
     store_short,
-    where_less,
 )
 from backends.numba.tile import add_scaled, ask_ahead, floats_like, width
 from refimpl.formats.quants.iq4_values import VALUES
