@@ -124,31 +124,18 @@ def linear() -> list[dict[str, Any]]:
 
 def attention() -> list[dict[str, Any]]:
     rows = []
-    for sequences, context in DECODE:
-        launch, n_bytes = attention_setup(sequences, context, 1)
-        us = time_of([launch] * 10)
-        rows.append(
-            {
-                "sequences": sequences,
-                "context": context,
-                "new": 1,
-                "us": us,
-                "GB/s": n_bytes / us / 1e3,
-            }
-        )
-        say(f"attention {sequences} x {context}, decoding", rows[-1])
-    launch, _ = attention_setup(1, 2048, 2048)
-    us = time_of([launch] * 3)
-    rows.append(
-        {
-            "sequences": 1,
-            "context": 2048,
-            "new": 2048,
-            "us": us,
-            "TFLOP/s": 2 * 2048**2 * 4096 / us / 1e6,
-        }
-    )
-    say("attention 1 x 2048, prefill", rows[-1])
+    for cache in ("float16", "q8_0", "float32"):
+        for sequences, context in DECODE if cache == "float16" else CONTEXTS:
+            launch, n_bytes = attention_setup(sequences, context, 1, cache)
+            row = {"cache": cache, "sequences": sequences, "context": context, "new": 1}
+            us = time_of([launch] * 10)
+            rows.append({**row, "us": us, "GB/s": n_bytes / us / 1e3})
+            say(f"attention {sequences} x {context}, {cache}, decoding", rows[-1])
+        launch, _ = attention_setup(1, 2048, 2048, cache)
+        row = {"cache": cache, "sequences": 1, "context": 2048, "new": 2048}
+        us = time_of([launch] * 3)
+        rows.append({**row, "us": us, "TFLOP/s": 2 * 2048**2 * 4096 / us / 1e6})
+        say(f"attention 1 x 2048, {cache}, prefill", rows[-1])
     return rows
 
 

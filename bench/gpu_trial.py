@@ -63,6 +63,7 @@ def tests() -> list[Job]:
         ),
         Job(name="prompts", args=(*PYTEST, f"{TESTS}prompts.py"), seconds=80),
         Job(name="splits", args=(*PYTEST, f"{TESTS}splits.py"), seconds=80),
+        Job(name="plain", args=(*PYTEST, f"{TESTS}plain.py"), seconds=80),
         Job(name="walks", args=(*PYTEST, f"{TESTS}walks.py"), seconds=80),
         Job(name="ahead", args=(*PYTEST, f"{TESTS}ahead.py"), seconds=80),
         Job(name="sampling", args=(*PYTEST, f"{TESTS}sampling.py"), seconds=80),

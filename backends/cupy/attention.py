@@ -5,20 +5,22 @@ context's go to `attend_ring`, where all warps are at work at once and only thei
 time.  Many sequences go to `attend_whole`, whose blocks stay, and take sequence after sequence.
 Sequences with more tokens go to `attend_walk`, or to `attend_together` where they have many.
 All give a query the same bits, so it does not matter which of them it meets.  Formats and head
-sizes that the tensor cores' kernels don't take go to `attend_plain`.
+sizes that the tensor cores' kernels don't take go to `attend_plain`, whatever the sequences.
 """
 
 from typing import Any
 
 import cupy
 import numpy as np
+from numpy import ndarray
 
 from backends.cupy import launch
 from backends.cupy.batch import Batch, Shape, runs_of
-from backends.cupy.cache import CACHES
+from backends.cupy.cache import CACHES, piece_of, row_bytes
 from backends.cupy.compile import capability
 from backends.cupy.launch import RING_STAGES, SPLIT, Launcher
 from backends.cupy.occupancy import multiprocessors
+from refimpl.errors import UnsupportedError
 from refimpl.kv.plan import Plan
 
 FEW_SPLITS = 528
@@ -33,6 +35,8 @@ MANY_SPLITS = 64
 """From more splits on, attend_combine.cu asks for so many of them at once."""
 TOGETHER = 128
 """Columns of a block of attend_together.cu: sixteen for each of eight warps."""
+MOST_DIM = 512
+"""Of a head, for attend_plain.cu."""
 
 
 class Attention:
@@ -56,9 +60,11 @@ class Attention:
         self.tops: Any = None
         self.work: Any = None
         self.dealt: Any = None
-        if not shape.on_tensor_cores:
-            return
-        if batch.decode and stays_in_blocks(shape, batch):
+        if shape.dim > MOST_DIM:
+            raise UnsupportedError(
+                f"attention with heads of {shape.dim}; up to {MOST_DIM} is there"
+            )
+        if shape.on_tensor_cores and batch.decode and stays_in_blocks(shape, batch):
             self.dealt = cupy.zeros(1, np.uint32)
         if batch.decode:
             rows = batch.tokens * shape.heads * batch.splits
@@ -89,28 +95,7 @@ class Attention:
         tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
         width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
         if not s.on_tensor_cores:
-            self.launcher.run(
-                self.launcher.kernels("attend_plain", CACHE=CACHES[s.cache]),
-                (s.heads, b.tokens),
-                32,
-                out,
-                q,
-                keys,
-                values,
-                b.tables,
-                b.positions,
-                b.sequence_of,
-                sinks,
-                width,
-                b.table_block,
-                s.block_size,
-                s.kv_heads,
-                s.dim,
-                window,
-                float(scale),
-                cap,
-                shared=4 * s.dim,
-            )
+            self.plain(out, q, keys, values, sinks, (window, float(scale), cap))
         elif self.few:
             one = b.splits == 1
             asked = {"ONE_SPLIT": one, "ROPE": rope, "EARLY": rope and self.launcher.early_keys}
@@ -150,6 +135,40 @@ class Attention:
             self.combine(out, sinks, window)
         else:
             self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+
+    def plain(self, out: Any, q: Any, keys: Any, values: Any, sinks: Any, numbers: Any) -> None:
+        s, b = self.shape, self.batch
+        in_parts, columns = b.decode and b.splits > 1, plain_columns(s, single=b.decode)
+        tiles = b.sequences * -(-s.group // columns) if b.decode else len(self.work)
+        n_bytes, piece = row_bytes(s.cache, s.dim), piece_of(s.cache, s.dim)
+        kind = {"CACHE": CACHES[s.cache], "MOST_DIM": next_power(s.dim), "COLUMNS": columns}
+        parts = {"PARTS": None} if in_parts else {}
+        stride = (-(-n_bytes // max(4, piece)) | 1) * max(4, piece)
+        self.launcher.run(
+            self.launcher.kernels("attend_plain", **kind, PIECE=piece, **parts, SPLIT=SPLIT),
+            (tiles, s.kv_heads, b.splits if in_parts else 1),
+            32,
+            self.parts if in_parts else out,
+            self.tops,
+            q,
+            keys,
+            values,
+            b.tables,
+            b.positions,
+            b.seq_starts,
+            self.work,
+            sinks,
+            b.tables.shape[1],
+            b.table_block,
+            s.block_size,
+            s.group,
+            s.dim,
+            b.splits,
+            *numbers,
+            shared=2 * 32 * stride + 4 * (s.dim + 32) * columns,
+        )
+        if in_parts:
+            self.combine(out, sinks, numbers[0])
 
     def whole(
         self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
@@ -245,7 +264,7 @@ class Attention:
         self.launcher.run(
             self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many),
             (s.heads, b.sequences),
-            s.dim,
+            -(-s.dim // 32) * 32,
             out,
             self.parts,
             self.tops,
@@ -303,8 +322,24 @@ def walks_together(tokens: int, sequences: int, shape: Shape) -> bool:
     return launch.WALK_TOGETHER and many and capability() in (80, 90)  # which have shared memory
 
 
-def walk_work(plan: Plan, shape: Shape) -> np.ndarray:
-    """(sequence, first column) for every warp of `attend_walk`, or every block of
+def next_power(dim: int) -> int:
+    """attend_plain.cu is compiled for heads of up to 32, 64, ... coordinates.
+
+    >>> [next_power(dim) for dim in (8, 64, 80, 512)]
+    [32, 64, 128, 512]
+    """
+    return max(32, 1 << (dim - 1).bit_length())
+
+
+def plain_columns(shape: Shape, *, single: bool) -> int:
+    """Of a warp of attend_plain.cu: what its registers hold; of a `single` token no more heads
+    than there are."""
+    most = max(1, min(8, 1024 // next_power(shape.dim)))
+    return min(most, 1 << (shape.group - 1).bit_length()) if single else most
+
+
+def walk_work(plan: Plan, shape: Shape) -> ndarray:
+    """(sequence, first column) for every warp of `attend_walk` or `attend_plain`, or every block of
     `attend_together`; the longest walks first.
 
     >>> shape = Shape(heads=8, kv_heads=2, dim=64, cache="float16", block_size=16)
@@ -316,12 +351,20 @@ def walk_work(plan: Plan, shape: Shape) -> np.ndarray:
     [[1, 0], [0, 16], [0, 0]]
     """
     starts, lens, _, _ = runs_of(plan)
-    together = walks_together(len(plan.tokens), len(lens), shape)
-    columns = TOGETHER if together else 8 * walk_tiles(shape)
+    if not shape.on_tensor_cores:
+        columns = plain_columns(shape, single=False)
+    else:
+        together = walks_together(len(plan.tokens), len(lens), shape)
+        columns = TOGETHER if together else 8 * walk_tiles(shape)
+    return work_of(np.diff(starts), lens, shape.group, columns)
+
+
+def work_of(counts: ndarray, lens: ndarray, group: int, columns: int) -> ndarray:
+    """The same of sequences with so many new tokens, at the ends of contexts of these lengths."""
     items = []
-    for s, count in enumerate(np.diff(starts).tolist()):
+    for s, count in enumerate(counts.tolist()):
         past = int(lens[s]) - count
-        firsts = range(0, count * shape.group, columns)
-        items += [(past + first // shape.group, s, first) for first in firsts]
+        firsts = range(0, count * group, columns)
+        items += [(past + first // group, s, first) for first in firsts]
     items.sort(key=lambda item: -item[0])
     return np.array([item[1:] for item in items], np.int32).reshape(-1, 2)

@@ -157,7 +157,7 @@ class CudaBackend(Composed):
         """Store each layer's new keys and values in their slots, then attend over the cache."""
         shape = self.shape(config, cache)
         batch = put_plan(plan)
-        work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
+        work = None if batch.decode else walk_work(plan, shape)
         over = Attention(self.launcher, shape, batch, work)
 
         def attend(layer: int, q: Any, k: Any, v: Any) -> Any:
@@ -223,7 +223,7 @@ class CudaBackend(Composed):
             out = graph.logits[:n_tokens]
             return out.copy() if all_rows(plan) else out[cupy.asarray(plan.rows)]
         batch = put_plan(plan)
-        work = walk_work(plan, shape) if shape.on_tensor_cores and not batch.decode else None
+        work = None if batch.decode else walk_work(plan, shape)
         buffers = Buffers(
             config=model.config, tokens=n_tokens, rows=len(plan.rows), launcher=self.launcher
         )

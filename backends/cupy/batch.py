@@ -44,7 +44,6 @@ class Batch:
     slots: Any
     context_lens: Any
     seq_starts: Any
-    sequence_of: Any
     tables: Any
     table_block: int
     """Slots of an entry of the tables."""
@@ -65,7 +64,6 @@ def put_plan(plan: Plan) -> Batch:
         slots=cupy.asarray(plan.slots),
         context_lens=cupy.asarray(lens),
         seq_starts=cupy.asarray(starts),
-        sequence_of=cupy.asarray(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
         tables=cupy.asarray(np.maximum(tables, 0)),
         table_block=table_block,
         decode=bool((counts == 1).all()),

@@ -29,6 +29,16 @@ def row_bytes(cache: str, head_dim: int) -> int:
     return head_dim * (4 if cache == "float32" else 2)
 
 
+def piece_of(cache: str, head_dim: int) -> int:
+    """The largest piece, of 2 to 16 bytes, of which a row is made.
+
+    >>> piece_of("float32", 128), piece_of("q8_0", 128), piece_of("q8_0", 96)
+    (16, 8, 2)
+    """
+    n_bytes = row_bytes(cache, head_dim)
+    return min(16, n_bytes & -n_bytes)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceCache:
     """Bytes of every layer's keys and values."""

@@ -60,7 +60,6 @@ class DecodeGraph:
             slots=slots,
             context_lens=context_lens,
             seq_starts=cupy.arange(n + 1, dtype=np.int32),
-            sequence_of=cupy.arange(n, dtype=np.int32),
             tables=self.tables,
             table_block=table_block or cache.block_size,
             decode=True,

@@ -5,7 +5,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.cupy.attention import Attention
+from backends.cupy.attention import Attention, plain_columns, work_of
 from backends.cupy.batch import Batch, Shape
 from backends.cupy.launch import ACTIVATIONS, Launcher, Prepared
 from backends.cupy.tiles import Tiles
@@ -161,15 +161,14 @@ class Operations:
             raise UnsupportedError("keys and values of different lengths are not supported")
         n, kv_heads, dim = k.shape
         shape = Shape(heads=q.shape[1], kv_heads=kv_heads, dim=dim, cache="float32", block_size=n)
-        zeros = cupy.zeros(len(q), np.int32)
+        ends = np.array([0, len(q)], np.int32)
         batch = Batch(
             tokens=len(q),
             sequences=1,
             positions=cupy.asarray(positions, dtype=np.int32),
             slots=None,
             context_lens=None,
-            seq_starts=None,
-            sequence_of=zeros,
+            seq_starts=cupy.asarray(ends),
             tables=cupy.zeros((1, 1), np.int32),
             table_block=n,
             decode=False,
@@ -178,7 +177,8 @@ class Operations:
         out = cupy.empty_like(q)
         if q.size:
             keys, values = (cupy.ascontiguousarray(x.transpose(1, 0, 2)) for x in (k, v))
-            Attention(self.launcher, shape, batch)(out, q, keys, values, **options)
+            work = work_of(ends[1:], ends[1:], shape.group, plain_columns(shape, single=False))
+            Attention(self.launcher, shape, batch, work)(out, q, keys, values, **options)
         return out
 
     def moe(self, x: Any, router_logits: Any, expert: Any, n_used: int, renormalise: bool) -> Any:

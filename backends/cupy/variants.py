@@ -7,7 +7,7 @@ Kernels of Hopper's own instructions (HOPPER) are compiled for Hopper alone.
 from collections.abc import Iterator
 from typing import Any
 
-from backends.cupy.cache import CACHES
+from backends.cupy.cache import CACHES, piece_of
 from backends.cupy.launch import (
     ACTIVATIONS,
     FEW_HALF,
@@ -139,4 +139,8 @@ def attention_variants() -> Iterator[Variant]:
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))
     yield "attend_combine", {"SPLIT": SPLIT}
     yield "attend_combine", {"SPLIT": SPLIT, "MANY": None}
-    yield from (("attend_plain", {"CACHE": c}) for c in CACHES.values())
+    for cache, code in CACHES.items():
+        for dim, columns in ((32, 8), (128, 4), (128, 8), (256, 4), (512, 2)):
+            kind = {"CACHE": code, "MOST_DIM": dim, "COLUMNS": columns, "SPLIT": SPLIT}
+            kind |= {"PIECE": piece_of(cache, dim)}
+            yield from (("attend_plain", kind | parts) for parts in ({}, {"PARTS": None}))

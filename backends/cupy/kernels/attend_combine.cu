@@ -4,7 +4,7 @@
 // What takes the time of a long context is to wait for them: so of MANY splits 64 are asked for
 // before the first is added, and the first 64 before the highest top is known.
 //
-// Grid: (heads, sequences), a thread for each coordinate.
+// Grid: (heads, sequences), a thread for each coordinate, and whole warps.
 
 #include "numbers.cuh"
 #include "merge.cuh"
@@ -45,7 +45,7 @@ extern "C" __global__ void attend_combine(float* out, const float* parts, const 
                                           const int* __restrict__ first_token,
                                           const float* __restrict__ sinks, int dim, int most_splits,
                                           int window) {
-    int head = blockIdx.x, sequence = blockIdx.y, d = threadIdx.x;
+    int head = blockIdx.x, sequence = blockIdx.y, d = min((int)threadIdx.x, dim - 1);
     int position = context_lens[sequence] - 1;
     wait_for_previous();
     let_next_begin();
@@ -79,5 +79,5 @@ extern "C" __global__ void attend_combine(float* out, const float* parts, const 
         value = fmaf(part[(long long)split * dim], by, value);
     }
 #endif
-    out[row * dim + d] = value / total;
+    out[row * dim + d] = value / total;  // lanes too many write what the last one does
 }
