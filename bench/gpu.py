@@ -2,7 +2,6 @@
 
     python -m bench.gpu --record golden/devices/h200.json      everything (four to six minutes)
     python -m bench.gpu --only models                          one part, printed
-    ncu --clock-control none -k regex:... python -m bench.gpu --profile     kernels, once each
 
 Times are medians of CUDA graph replays, between events, over several copies of the weights so that
 no cache holds them.  Weights are random bits; scales are small.  Other engines take turns with this
@@ -26,6 +25,7 @@ import numpy as np
 from backends.cupy import make_backend
 from bench.gpu_attention import CONTEXTS, attention_setup
 from bench.gpu_checks import conformance, device_tests, greedy
+from bench.gpu_counters import counters
 from bench.gpu_engine import engine
 from bench.gpu_knobs import AS_IT_IS, ONE_RUN, turned
 from bench.gpu_models import (
@@ -148,6 +148,18 @@ def models() -> list[dict[str, Any]]:
     return rows
 
 
+def counter_rows() -> list[dict[str, Any]]:
+    """Without Nsight Compute, or where it may not read the device's counters, there are none."""
+    try:
+        rows = counters()
+    except RuntimeError as e:
+        say("counters", str(e))
+        return []
+    for row in rows:
+        say("counters", row)
+    return rows
+
+
 def engine_rows() -> list[dict[str, Any]]:
     rows = engine()
     for row in rows:
@@ -202,41 +214,17 @@ PARTS: dict[str, Callable[[], Any]] = {
     "engine": engine_rows,
     "speculation": speculation,
     "offload": offload,
+    "counters": counter_rows,
     "peers": peers,
 }
-
-
 CHECKS = ("tests", "conformance")
-
-
-def profile() -> None:
-    """The kernels worth a look, for ncu: a few launches each."""
-    for act, f, tokens in (
-        ("q8", "Q8_0", 1),
-        ("q8", "Q4_K", 1),
-        ("half", "F16", 1),
-        ("q8", "Q8_0", 64),
-        ("half", "F16", 64),
-        ("q8", "Q8_0", 2048),
-        ("half", "F16", 2048),
-    ):
-        ops = make_backend(act=act).ops
-        w = random_tiles(f, 14336, 4096)
-        x = cupy.ones((tokens, 4096), np.float32)
-        ops.launcher.linear(cupy.empty((tokens, 14336), np.float32), ops.prepared(x, w), w)
-    attention_setup(64, 4096, 1)[0]()
-    attention_setup(1, 2048, 2048)[0]()
 
 
 @click.command()
 @click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
 @click.option("--only", type=click.Choice(tuple(PARTS)), multiple=True, help="These parts.")
-@click.option("--profile", "profiling", is_flag=True, help="Launch the main kernels, for ncu.")
-def main(record: Path | None, only: tuple[str, ...], profiling: bool) -> None:
+def main(record: Path | None, only: tuple[str, ...]) -> None:
     """Everything there is to know about the CUDA backend on this GPU."""
-    if profiling:
-        profile()
-        return
     chosen = only or tuple(PARTS)
     found: dict[str, Any] = {"cases": []}
     with ThreadPoolExecutor() as pool:  # what is right may be found out side by side

@@ -191,9 +191,57 @@ def engine(record: dict[str, Any]) -> str:
     return table([what, *loops], rows)
 
 
+WAITS = {
+    "long_scoreboard": "memory",
+    "short_scoreboard": "shared memory",
+    "mio_throttle": "the queue to shared memory",
+    "lg_throttle": "the queue to memory",
+    "barrier": "other warps",
+    "gmma": "the tensor cores",
+    "math_pipe_throttle": "the multipliers",
+    "dispatch_stall": "dispatch",
+    "wait": "its own latency",
+    "no_instruction": "code",
+    "membar": "a fence",
+    "branch_resolving": "branches",
+}
+"""Nsight Compute's names for what a warp waits for, and ours."""
+
+
+def counters(record: dict[str, Any]) -> str:
+    """
+    >>> row = {"what": "64 x 4096", "kernel": "attend_whole", "us": 251.2, "memory busy %": 90.1}
+    >>> row |= {"tensor cores busy %": 5.2, "issue slots used %": 19.4, "warps resident %": 12.4}
+    >>> row |= {"waits for": "long_scoreboard", "of warps waiting %": 81.0}
+    >>> print(counters({"counters": [row]}).splitlines()[-1])
+    | 64 x 4096 | `attend_whole` | 251.2 us | 90 % | 5 % | 19 % | 12 % | memory (81 %) |
+    >>> counters({})
+    'Not in this record.'
+    """
+    rows = record.get("counters")
+    if not rows:
+        return "Not in this record."
+    busy = ("memory busy %", "tensor cores busy %", "issue slots used %", "warps resident %")
+    found = [
+        [
+            one["what"],
+            f"`{one['kernel']}`",
+            f"{one['us']:.1f} us",
+            *(f"{one[name]:.0f} %" for name in busy),
+            f"{WAITS.get(one['waits for'], one['waits for'])} ({one['of warps waiting %']:.0f} %)",
+        ]
+        for one in rows
+    ]
+    head = ["kernel", "alone", *(name.removesuffix(" %") for name in busy), "warps wait for"]
+    return table(["Nsight Compute's counters", *head], found)
+
+
+PARTS = (conformance, engine, order, attention, products, models, speculation, offload, counters)
+
+
 def page(record: dict[str, Any]) -> str:
     text = PAGE.read_text()
-    for make in (conformance, engine, order, attention, products, models, speculation, offload):
+    for make in PARTS:
         begin = f"<!-- {make.__name__} -->\n"
         before, found, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")

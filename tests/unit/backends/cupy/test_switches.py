@@ -10,9 +10,11 @@ from backends.cupy import launch
 from backends.cupy.compile import architecture, flags, source
 from backends.cupy.nvrtc import compile_cubin, library
 from backends.cupy.variants import variants
-from bench import gpu_knobs, gpu_trial
+from bench import gpu_counters, gpu_knobs, gpu_trial
 from bench.gpu_knobs import SWITCHES, turned
 from refimpl.errors import UnsupportedError
+
+MODULES = (gpu_counters, gpu_knobs, gpu_trial)
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
@@ -41,7 +43,7 @@ def test_rewritten_lines_compile(switch):
             assert compile_cubin(text, name, flags(one), architecture(90))
 
 
-@pytest.mark.parametrize("module", [gpu_knobs, gpu_trial], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_examples_of_the_trial_are_right(module):
     results = doctest.testmod(module)
     assert results.attempted and not results.failed
