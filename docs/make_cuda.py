@@ -100,6 +100,34 @@ def attention(record: dict[str, Any]) -> str:
     return table([what, *peer, "here", "ratio", "share of read bandwidth"], rows)
 
 
+def caches(record: dict[str, Any]) -> str:
+    """
+    >>> row = {"cache": "q8_0", "sequences": 1, "context": 2048, "new": 1, "us": 98.5}
+    >>> rows = [row | {"GB/s": 999.6}, row | {"new": 2048, "us": 3554.0, "TFLOP/s": 9.7}]
+    >>> print(caches({"attention": rows, "ceilings": {"read GB/s": 4000.0}}))
+    | attention, us (share of read bandwidth) | 1 x 2048 | a prompt of 2048 |
+    |---|---|---|
+    | q8_0 | 98.5 (25 %) | 3554 |
+    >>> caches({"attention": []})
+    'Not in this record.'
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in record["attention"]:
+        if "cache" not in row or (row["context"] < 2048 and row["sequences"] == 1):
+            continue
+        what, cell = f"a prompt of {row['context']}", f"{row['us']:.0f}"
+        if row["new"] == 1:
+            what = f"{row['sequences']} x {row['context']}"
+            share = 100 * row["GB/s"] / record["ceilings"]["read GB/s"]
+            cell = f"{row['us']:.1f} ({share:.0f} %)"
+        found.setdefault(row["cache"], {})[what] = cell
+    if not found:
+        return "Not in this record."
+    head = list(next(iter(found.values())))
+    rows = [[name, *(cells[what] for what in head)] for name, cells in found.items()]
+    return table(["attention, us (share of read bandwidth)", *head], rows)
+
+
 def products(record: dict[str, Any]) -> str:
     read = record["ceilings"]["read GB/s"]
 
@@ -236,7 +264,18 @@ def counters(record: dict[str, Any]) -> str:
     return table(["Nsight Compute's counters", *head], found)
 
 
-PARTS = (conformance, engine, order, attention, products, models, speculation, offload, counters)
+PARTS = (
+    conformance,
+    engine,
+    order,
+    attention,
+    caches,
+    products,
+    models,
+    speculation,
+    offload,
+    counters,
+)
 
 
 def page(record: dict[str, Any]) -> str:
