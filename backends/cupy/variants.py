@@ -140,7 +140,11 @@ def attention_variants() -> Iterator[Variant]:
     yield "attend_combine", {"SPLIT": SPLIT}
     yield "attend_combine", {"SPLIT": SPLIT, "MANY": None}
     for cache, code in CACHES.items():
-        for dim, columns in ((32, 8), (128, 4), (128, 8), (256, 4), (512, 2)):
+        for dim, columns, parts in (
+            (128, 4, {"PARTS": None}),
+            (128, 8, {}),
+            (32, 8, {}),
+            (512, 2, {}),
+        ):
             kind = {"CACHE": code, "MOST_DIM": dim, "COLUMNS": columns, "SPLIT": SPLIT}
-            kind |= {"PIECE": piece_of(cache, dim)}
-            yield from (("attend_plain", kind | parts) for parts in ({}, {"PARTS": None}))
+            yield "attend_plain", kind | {"PIECE": piece_of(cache, dim)} | parts
