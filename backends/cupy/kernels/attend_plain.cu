@@ -12,7 +12,9 @@
 // positions alone decide the order.
 //
 // CACHE: 0 float32, 1 float16, 2 bfloat16, 3 q8_0 (a row of dim bytes, then dim / 32 float16
-// scales).  PIECE: what divides a row, up to 16.  Grid: (columns / COLUMNS, kv heads, splits or 1); `work`, where there is more than one
+// scales).  PIECE: what divides a row, up to 16.  MOST_DIM: dim or more.
+//
+// Grid: (columns / COLUMNS, kv heads, splits or 1); `work`, where sequences have more than one
 // token, says whose columns a warp has: (sequence, first column).
 
 #include "numbers.cuh"
