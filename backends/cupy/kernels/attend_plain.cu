@@ -118,6 +118,97 @@ __device__ __forceinline__ void multiply(float value[WORDS][OF_WORD], float by) 
         for (int i = 0; i < OF_WORD; i++) value[w][i] *= by;
 }
 
+// q @ k of the lane's key and each column.
+__device__ __forceinline__ void score_key(float score[COLUMNS], const u32* key, const float* query,
+                                          int words, int dim) {
+    float sum[COLUMNS] = {};
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) score[c] = 0;
+#pragma unroll 2
+    for (int w = 0; w < words; w += PIECE_WORDS) {
+        u32 piece[PIECE_WORDS];
+        load_words<PIECE_WORDS>(piece, key + w);
+#pragma unroll
+        for (int j = 0; j < PIECE_WORDS; j++) {
+            float x[OF_WORD], y[COLUMNS];
+            unpack(x, piece[j]);
+#pragma unroll
+            for (int i = 0; i < OF_WORD; i++) {
+                load_columns(y, query + ((w + j) * OF_WORD + i) * COLUMNS);
+#pragma unroll
+                for (int c = 0; c < COLUMNS; c++) sum[c] = fmaf(x[i], y[c], sum[c]);
+            }
+        }
+        if (CACHE != 3 || (w + PIECE_WORDS) % 8) continue;
+        float by = scale_of(key, w, dim);  // of a block of 32
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) score[c] = fmaf(sum[c], by, score[c]), sum[c] = 0;
+    }
+    if (CACHE == 3) return;
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) score[c] = sum[c];
+}
+
+// A score in powers of two becomes a weight; what was gathered shrinks if no other was as high.
+__device__ __forceinline__ float weigh(Sums& sums, int c, float score) {
+    float top = score;
+    for (int step = 16; step; step >>= 1)
+        top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, step));
+    top = fmaxf(ceilf(top), sums.top[c]);
+    float anchor = top == NEVER ? 0.0f : top, shrink = power_of_two(sums.top[c] - anchor);
+    float weight = power(score - anchor) * WEIGHT_UNIT;
+    sums.total[c] = fmaf(sums.total[c], shrink, weight);
+    if (top != sums.top[c]) multiply(sums.value[c], shrink);
+    sums.top[c] = top;
+    return weight;
+}
+
+// sums.value += weights @ v, of 32 keys.
+__device__ __forceinline__ void gather_values(Sums& sums, const u32* v, const float* weights,
+                                              int stride, int words, int dim, int lane) {
+#pragma unroll 4
+    for (int r = 0; r < WARP; r++, v += stride, weights += COLUMNS) {
+        float weight[COLUMNS];
+        load_columns(weight, weights);
+#pragma unroll
+        for (int n = 0; n < WORDS; n += AT_ONCE) {
+            int w = lane * AT_ONCE + n * WARP;
+            if (w >= words) continue;
+            u32 piece[AT_ONCE];
+            load_words<AT_ONCE>(piece, v + w);
+            float by = scale_of(v, w, dim);
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                float x[OF_WORD];
+                unpack(x, piece[j]);
+#pragma unroll
+                for (int i = 0; i < OF_WORD; i++) {
+                    if (CACHE == 3) x[i] *= by;  // rounds nothing: eleven bits and seven
+#pragma unroll
+                    for (int c = 0; c < COLUMNS; c++) {
+                        float& value = sums.value[c][n + j][i];
+                        value = fmaf(weight[c], x[i], value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ void add_split(Sums& sums, const Sums& split) {
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+        Shrink by = merge(sums.top[c], sums.total[c], split.top[c], split.total[c]);
+#pragma unroll
+        for (int n = 0; n < WORDS; n++)
+#pragma unroll
+            for (int i = 0; i < OF_WORD; i++) {
+                float& value = sums.value[c][n][i];
+                value = merge_value(value, split.value[c][n][i], by);
+            }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(WARP)
     attend_plain(float* __restrict__ out, float2* __restrict__ tops, const float* __restrict__ q,
                  const u8* __restrict__ keys, const u8* __restrict__ values,
@@ -184,95 +275,29 @@ extern "C" __global__ void __launch_bounds__(WARP)
     for (; at <= last; at += WARP) {
         bool more = at + WARP <= last;
         wait_for_older();
-        float score[COLUMNS] = {}, sum[COLUMNS] = {};
-        const u32* key = k + lane * stride;
-#pragma unroll 2
-        for (int w = 0; w < words; w += PIECE_WORDS) {
-            u32 piece[PIECE_WORDS];
-            load_words<PIECE_WORDS>(piece, key + w);
-#pragma unroll
-            for (int j = 0; j < PIECE_WORDS; j++) {
-                float x[OF_WORD], y[COLUMNS];
-                unpack(x, piece[j]);
-#pragma unroll
-                for (int i = 0; i < OF_WORD; i++) {
-                    load_columns(y, query + ((w + j) * OF_WORD + i) * COLUMNS);
-#pragma unroll
-                    for (int c = 0; c < COLUMNS; c++) sum[c] = fmaf(x[i], y[c], sum[c]);
-                }
-            }
-            if (CACHE != 3 || (w + PIECE_WORDS) % 8) continue;
-            float by = scale_of(key, w, dim);  // of a block of 32
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++) score[c] = fmaf(sum[c], by, score[c]), sum[c] = 0;
-        }
+        float score[COLUMNS];
+        score_key(score, k + lane * stride, query, words, dim);
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++) {
-            float s = (CACHE == 3 ? score[c] : sum[c]) * scale;
+            float s = score[c] * scale;
             if (soft_cap > 0) s = soft_cap * tanhf(s / soft_cap);
             int first = window > 0 ? position[c] - window + 1 : 0;
             bool seen = first <= at + lane && at + lane <= position[c];
             s = seen ? __fmul_rn(s, LOG2_E) : NEVER;
-            float top = s;
-            for (int step = 16; step; step >>= 1)
-                top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, step));
-            top = fmaxf(ceilf(top), split.top[c]);
-            float anchor = top == NEVER ? 0.0f : top, shrink = power_of_two(split.top[c] - anchor);
-            float weight = power(s - anchor) * WEIGHT_UNIT;
-            split.total[c] = fmaf(split.total[c], shrink, weight);
-            if (top != split.top[c]) multiply(split.value[c], shrink);
-            split.top[c] = top;
-            weights[lane * COLUMNS + c] = weight;
+            weights[lane * COLUMNS + c] = weigh(split, c, s);
         }
         __syncwarp();
         if (more) ask(k, keys, at + WARP);
         else end_of_rows();
         wait_for_older();
-#pragma unroll 4
-        for (int r = 0; r < WARP; r++) {
-            float weight[COLUMNS];
-            load_columns(weight, weights + r * COLUMNS);
-#pragma unroll
-            for (int n = 0; n < WORDS; n += AT_ONCE) {
-                int w = lane * AT_ONCE + n * WARP;
-                if (w >= words) continue;
-                u32 piece[AT_ONCE];
-                load_words<AT_ONCE>(piece, v + r * stride + w);
-                float by = scale_of(v + r * stride, w, dim);
-#pragma unroll
-                for (int j = 0; j < AT_ONCE; j++) {
-                    float x[OF_WORD];
-                    unpack(x, piece[j]);
-#pragma unroll
-                    for (int i = 0; i < OF_WORD; i++) {
-                        if (CACHE == 3) x[i] *= by;  // rounds nothing: eleven bits and seven
-#pragma unroll
-                        for (int c = 0; c < COLUMNS; c++) {
-                            float& value = split.value[c][n + j][i];
-                            value = fmaf(weight[c], x[i], value);
-                        }
-                    }
-                }
-            }
-        }
+        gather_values(split, v, weights, stride, words, dim, lane);
         __syncwarp();
         if (more) ask(v, values, at + WARP);
         if (more && (at + WARP) % SPLIT) continue;
 #pragma unroll
-        for (int c = 0; c < COLUMNS; c++) {
-            split.total[c] = warp_sum(split.total[c]);
+        for (int c = 0; c < COLUMNS; c++) split.total[c] = warp_sum(split.total[c]);
 #ifndef PARTS
-            Shrink by = merge(sums.top[c], sums.total[c], split.top[c], split.total[c]);
-#pragma unroll
-            for (int n = 0; n < WORDS; n++)
-#pragma unroll
-                for (int i = 0; i < OF_WORD; i++) {
-                    float& value = sums.value[c][n][i];
-                    value = merge_value(value, split.value[c][n][i], by);
-                }
-#endif
-        }
-#ifndef PARTS
+        add_split(sums, split);
         clear(split);
 #endif
     }
