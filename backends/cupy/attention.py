@@ -8,6 +8,7 @@ All give a query the same bits, so it does not matter which of them it meets.  F
 sizes that the tensor cores' kernels don't take go to `attend_plain`.
 """
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import cupy
@@ -17,7 +18,7 @@ from backends.cupy import launch
 from backends.cupy.batch import Batch, Shape, runs_of
 from backends.cupy.cache import CACHES
 from backends.cupy.compile import capability
-from backends.cupy.launch import RING_STAGES, SPLIT, Launcher
+from backends.cupy.launch import RING_STAGES, SPLIT, Launcher, Prepared, half_order
 from backends.cupy.occupancy import multiprocessors
 from refimpl.kv.plan import Plan
 
@@ -31,8 +32,23 @@ WHOLE_SPLITS = 20
 """The longest context whose splits follow each other in one block: it may be the only long one."""
 MANY_SPLITS = 64
 """From more splits on, attend_combine.cu asks for so many of them at once."""
+ROUNDINGS = {"F16": "to_f16", "BF16": "to_bf16"}
 TOGETHER = 128
 """Columns of a block of attend_together.cu: sixteen for each of eight warps."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """Where attention's result goes, and what its kernels are then compiled for (half_row.cuh)."""
+
+    out: Any
+    padded: int = 0
+    defines: dict[str, Any] = field(default_factory=dict)
+
+
+def rounded_result(into: Prepared, columns: int) -> Result:
+    defines = {"OUT": ROUNDINGS[into.kind], **half_order(into.kind, into.tokens, columns)}
+    return Result(out=into.packed, padded=into.padded, defines=defines)
 
 
 class Attention:
@@ -52,6 +68,7 @@ class Attention:
         few = batch.splits * shape.kv_heads * batch.sequences <= FEW_SPLITS
         self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
         self.turns = self.few and alone
+        self.rounds = shape.on_tensor_cores and batch.decode
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -79,8 +96,12 @@ class Attention:
         soft_cap: float | None = None,
         sinks: Any = None,
         rope: tuple[Any, ...] | None = None,
+        rounded: Prepared | None = None,
     ) -> None:
         """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache.
+
+        Where `rounds`, the result can go to `rounded` instead, in half precision and in place for
+        the next product.
 
         Where `turns`, q can be queries, keys and values side by side, and `rope` the last arguments
         of attend_few.cu: then it does what rope_store.cu does as well.
@@ -88,6 +109,7 @@ class Attention:
         s, b = self.shape, self.batch
         tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
         width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
+        result = Result(out=out) if rounded is None else rounded_result(rounded, s.heads * s.dim)
         if not s.on_tensor_cores:
             self.launcher.run(
                 self.launcher.kernels("attend_plain", CACHE=CACHES[s.cache]),
@@ -115,12 +137,13 @@ class Attention:
             one = b.splits == 1
             asked = {"ONE_SPLIT": one, "ROPE": rope, "EARLY": rope and self.launcher.early_keys}
             defines = tensor_cores | {name: None for name, is_so in asked.items() if is_so}
+            defines |= result.defines if one else {}
             beside = self.launcher.beside_rings(b.tokens)
             self.launcher.run(
                 self.launcher.kernels("attend_few", **defines, **beside),
                 (b.splits, s.kv_heads, b.sequences),
                 256,
-                out if one else self.parts,
+                result.out if one else self.parts,
                 self.tops,
                 q,
                 keys,
@@ -137,30 +160,31 @@ class Attention:
                 window,
                 float(scale),
                 cap,
+                result.padded,
                 *(rope or ()),
                 shared=SPLIT * (2 * s.dim + 16),
                 side_by_side=bool(beside),
             )
             if not one:
-                self.combine(out, sinks, window)
+                self.combine(result, sinks, window)
         elif b.decode and stays_in_blocks(s, b):
-            self.whole(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+            self.whole(result, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
         elif b.decode:
             self.split(q, keys, values, tensor_cores, (window, float(scale), cap))
-            self.combine(out, sinks, window)
+            self.combine(result, sinks, window)
         else:
             self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
 
     def whole(
-        self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
+        self, result: Result, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
     ) -> None:
         s, b = self.shape, self.batch
         units, blocks = s.kv_heads * b.sequences, WHOLE_BLOCKS * multiprocessors()
         self.launcher.run(
-            self.launcher.kernels("attend_whole", **whole_block(), **defines),
+            self.launcher.kernels("attend_whole", **whole_block(), **defines, **result.defines),
             (min(units, blocks),),
             32 * WHOLE_WARPS,
-            out,
+            result.out,
             q,
             keys,
             values,
@@ -176,6 +200,7 @@ class Attention:
             s.kv_heads,
             units,
             self.dealt,
+            result.padded,
             shared=WHOLE_WARPS * WHOLE_STAGES * (64 * s.dim + 256),
             side_by_side=True,
         )
@@ -239,14 +264,14 @@ class Attention:
             shared=shared,
         )
 
-    def combine(self, out: Any, sinks: Any, window: int) -> None:
+    def combine(self, result: Result, sinks: Any, window: int) -> None:
         s, b = self.shape, self.batch
         many = {"MANY": None} if b.splits > MANY_SPLITS else {}
         self.launcher.run(
-            self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many),
+            self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many, **result.defines),
             (s.heads, b.sequences),
             s.dim,
-            out,
+            result.out,
             self.parts,
             self.tops,
             b.context_lens,
@@ -255,6 +280,7 @@ class Attention:
             s.dim,
             b.splits,
             window,
+            result.padded,
         )
 
 
