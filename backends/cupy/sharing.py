@@ -14,7 +14,7 @@ MOST_TILES = 16
 FEW_TILES = 2
 """Where a block would have so few of all columns, two share twice as many."""
 COPIERS = 2  # warps of a block that copy
-ROOM, MOST_STAGES = 216 * 1024, 16  # bytes of shared memory for a block
+ROOM, MOST_STAGES = 224 * 1024, 8  # bytes of shared memory for a block
 TOKENS = 64
 
 
@@ -32,9 +32,14 @@ class Blocks:
         return min(MOST_STAGES, ROOM // self.stage)
 
     @property
+    def blocks(self) -> int:
+        """Of 32 columns, in a stage: of few rows more, or stages come and go too often."""
+        return 4 if self.tiles <= 3 else 2
+
+    @property
     def stage(self) -> int:
-        """Bytes of two blocks of 32 columns."""
-        return 2 * (self.tiles * 1024 + TOKENS * 64)
+        """Its bytes."""
+        return self.blocks * (self.tiles * 1024 + TOKENS * 64)
 
     @property
     def shared(self) -> int:
@@ -50,7 +55,8 @@ class Blocks:
 
     @property
     def defines(self) -> dict[str, int]:
-        return {"CLUSTER": self.cluster, "TILES": self.tiles, "STAGES": self.stages}
+        own = {"CLUSTER": self.cluster, "TILES": self.tiles}
+        return own | {"BLOCKS": self.blocks, "STAGES": self.stages}
 
 
 def deal(row_tiles: int, at_once: int, most: int) -> int:

@@ -1,6 +1,6 @@
-// Where columns of a token lie in half precision, as linear maps read them (prepare.cu): [block of 32
-// columns][token][32], in the order of a tile's lanes; HOPPER: eight tokens by eight products after
-// one another (wgmma.cuh).  `padded`: how many tokens there is room for.
+// Where columns of a token lie in half precision, as linear maps read them (prepare.cu): [block of
+// 32 columns][token][32], in the order of a tile's lanes; HOPPER: eight tokens by eight products
+// after one another (wgmma.cuh).  `padded`: how many tokens there is room for.
 
 // Column k of the 32 of a block, among them.
 __device__ __forceinline__ int tile_order(int k) {

@@ -3,12 +3,13 @@
 // Must move: the weights, once.  Must do: 2 * rows * columns * tokens operations on the tensor
 // cores: for 64 tokens a third of the time that memory takes.
 //
-// A multiprocessor copies only so much a second.  So a block stands on each, and takes all tokens and
-// TILES row tiles: as many as make the blocks' shares equal (sharing.py).  Where they would be so few
-// that tokens are far more to copy, CLUSTER of them (2 instead of 1) share the columns, and then read
-// each other's sums.  Of a block, COPIERS warps bring what 64 columns need into one of STAGES stages
-// of shared memory; the others have a row tile each.  They multiply by fours (wgmma.cuh), so some may
-// have the last one again.
+// A multiprocessor copies only so much a second.  So a block stands on each, and takes all tokens
+// and TILES row tiles: as many as make the blocks' shares equal (sharing.py).  Where they would be
+// so few that tokens are far more to copy, CLUSTER of them (2 instead of 1) share the columns, and
+// then read each other's sums.  Of a block, COPIERS warps bring what BLOCKS times 32 columns need
+// (2 or 4 times: a run has a multiple of four) into one of STAGES stages of shared memory; the
+// others have a row tile each.  They multiply by fours (wgmma.cuh), so some may have the last one
+// again.
 //
 // ACTIVATION: w is [gate, up], of which a block takes the same row tiles, TILES / 2 of each, and
 // makes of them what the next product reads (gated_half.cuh).
@@ -17,7 +18,6 @@
 // what is read of tokens beyond the last, of the next block or nobody, has columns of its own.
 
 #define STRANDS 8
-#define BLOCKS 2  // of 32 columns, a stage; a run has an even number
 #define COLS 64
 
 #include "numbers.cuh"
