@@ -8,6 +8,7 @@ All give a query the same bits, so it does not matter which of them it meets.  F
 sizes that the tensor cores' kernels don't take go to `attend_plain`, whatever the sequences.
 """
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import cupy
@@ -18,7 +19,7 @@ from backends.cupy import launch
 from backends.cupy.batch import Batch, Shape, runs_of
 from backends.cupy.cache import CACHES, piece_of, row_bytes
 from backends.cupy.compile import capability
-from backends.cupy.launch import RING_STAGES, SPLIT, Launcher
+from backends.cupy.launch import RING_STAGES, SPLIT, Launcher, Prepared, half_order
 from backends.cupy.occupancy import multiprocessors
 from refimpl.errors import UnsupportedError
 from refimpl.kv.plan import Plan
@@ -33,10 +34,25 @@ WHOLE_SPLITS = 20
 """The longest context whose splits follow each other in one block: it may be the only long one."""
 MANY_SPLITS = 64
 """From more splits on, attend_combine.cu asks for so many of them at once."""
+ROUNDINGS = {"F16": "to_f16", "BF16": "to_bf16"}
 TOGETHER = 128
 """Columns of a block of attend_together.cu: sixteen for each of eight warps."""
 MOST_DIM = 512
 """Of a head, for attend_plain.cu."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """Where attention's result goes, and what its kernels are then compiled for (half_row.cuh)."""
+
+    out: Any
+    padded: int = 0
+    defines: dict[str, Any] = field(default_factory=dict)
+
+
+def rounded_result(into: Prepared, columns: int) -> Result:
+    defines = {"OUT": ROUNDINGS[into.kind], **half_order(into.kind, into.tokens, columns)}
+    return Result(out=into.packed, padded=into.padded, defines=defines)
 
 
 class Attention:
@@ -56,6 +72,7 @@ class Attention:
         few = batch.splits * shape.kv_heads * batch.sequences <= FEW_SPLITS
         self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
         self.turns = self.few and alone
+        self.rounds = shape.on_tensor_cores and batch.decode
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -85,8 +102,12 @@ class Attention:
         soft_cap: float | None = None,
         sinks: Any = None,
         rope: tuple[Any, ...] | None = None,
+        rounded: Prepared | None = None,
     ) -> None:
         """out, q: [tokens, heads, dim] float32; keys, values: a layer of the cache.
+
+        Where `rounds`, the result can go to `rounded` instead, in half precision and in place for
+        the next product.
 
         Where `turns`, q can be queries, keys and values side by side, and `rope` the last arguments
         of attend_few.cu: then it does what rope_store.cu does as well.
@@ -94,18 +115,20 @@ class Attention:
         s, b = self.shape, self.batch
         tensor_cores = {"HALF": s.half, "DIM": s.dim, "SPLIT": SPLIT, **page_shift(s, b)}
         width, window, cap = b.tables.shape[1], window or 0, float(soft_cap or 0.0)
+        result = Result(out=out) if rounded is None else rounded_result(rounded, s.heads * s.dim)
         if not s.on_tensor_cores:
-            self.plain(out, q, keys, values, sinks, (window, float(scale), cap))
+            self.plain(result, q, keys, values, sinks, (window, float(scale), cap))
         elif self.few:
             one = b.splits == 1
             asked = {"ONE_SPLIT": one, "ROPE": rope, "EARLY": rope and self.launcher.early_keys}
             defines = tensor_cores | {name: None for name, is_so in asked.items() if is_so}
+            defines |= result.defines if one else {}
             beside = self.launcher.beside_rings(b.tokens)
             self.launcher.run(
                 self.launcher.kernels("attend_few", **defines, **beside),
                 (b.splits, s.kv_heads, b.sequences),
                 256,
-                out if one else self.parts,
+                result.out if one else self.parts,
                 self.tops,
                 q,
                 keys,
@@ -122,21 +145,24 @@ class Attention:
                 window,
                 float(scale),
                 cap,
+                result.padded,
                 *(rope or ()),
                 shared=SPLIT * (2 * s.dim + 16),
                 side_by_side=bool(beside),
             )
             if not one:
-                self.combine(out, sinks, window)
+                self.combine(result, sinks, window)
         elif b.decode and stays_in_blocks(s, b):
-            self.whole(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
+            self.whole(result, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
         elif b.decode:
             self.split(q, keys, values, tensor_cores, (window, float(scale), cap))
-            self.combine(out, sinks, window)
+            self.combine(result, sinks, window)
         else:
             self.walk(out, q, keys, values, tensor_cores, sinks, (window, float(scale), cap))
 
-    def plain(self, out: Any, q: Any, keys: Any, values: Any, sinks: Any, numbers: Any) -> None:
+    def plain(
+        self, result: Result, q: Any, keys: Any, values: Any, sinks: Any, numbers: Any
+    ) -> None:
         s, b = self.shape, self.batch
         in_parts, columns = b.decode and b.splits > 1, plain_columns(s, single=b.decode)
         tiles = b.sequences * -(-s.group // columns) if b.decode else len(self.work)
@@ -148,7 +174,7 @@ class Attention:
             self.launcher.kernels("attend_plain", **kind, PIECE=piece, **parts, SPLIT=SPLIT),
             (tiles, s.kv_heads, b.splits if in_parts else 1),
             32,
-            self.parts if in_parts else out,
+            self.parts if in_parts else result.out,
             self.tops,
             q,
             keys,
@@ -168,18 +194,18 @@ class Attention:
             shared=2 * 32 * stride + 4 * (s.dim + 32) * columns,
         )
         if in_parts:
-            self.combine(out, sinks, numbers[0])
+            self.combine(result, sinks, numbers[0])
 
     def whole(
-        self, out: Any, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
+        self, result: Result, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
     ) -> None:
         s, b = self.shape, self.batch
         units, blocks = s.kv_heads * b.sequences, WHOLE_BLOCKS * multiprocessors()
         self.launcher.run(
-            self.launcher.kernels("attend_whole", **whole_block(), **defines),
+            self.launcher.kernels("attend_whole", **whole_block(), **defines, **result.defines),
             (min(units, blocks),),
             32 * WHOLE_WARPS,
-            out,
+            result.out,
             q,
             keys,
             values,
@@ -195,6 +221,7 @@ class Attention:
             s.kv_heads,
             units,
             self.dealt,
+            result.padded,
             shared=WHOLE_WARPS * WHOLE_STAGES * (64 * s.dim + 256),
             side_by_side=True,
         )
@@ -258,14 +285,14 @@ class Attention:
             shared=shared,
         )
 
-    def combine(self, out: Any, sinks: Any, window: int) -> None:
+    def combine(self, result: Result, sinks: Any, window: int) -> None:
         s, b = self.shape, self.batch
         many = {"MANY": None} if b.splits > MANY_SPLITS else {}
         self.launcher.run(
-            self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many),
+            self.launcher.kernels("attend_combine", SPLIT=SPLIT, **many, **result.defines),
             (s.heads, b.sequences),
             -(-s.dim // 32) * 32,
-            out,
+            result.out,
             self.parts,
             self.tops,
             b.context_lens,
@@ -274,6 +301,7 @@ class Attention:
             s.dim,
             b.splits,
             window,
+            result.padded,
         )
 
 

@@ -20,6 +20,7 @@ from backends.cupy.row import (
     sides_of_row,
     unit,
 )
+from backends.cupy.sharing import blocks_for
 from backends.cupy.tiles import FORMATS, TILE_BYTES, Tiles
 
 SPLIT = 256
@@ -37,7 +38,7 @@ FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))
 FEW_HALF = ((8, 1, 1, 4), (16, 1, 2, 2), (32, 1, 4, 2), (64, 2, 8, 1))
 """Up to so many tokens: row and token tiles of a block, and blocks that a warp asks for ahead."""
 MOST_FEW = 64
-MOST_FEW_HALF = 32
+MOST_FEW_HALF = 16
 """The same for float16 and bfloat16 on Hopper: more, to 64, go to linear_half_batch.cu.  With
 MOST_FEW here linear_half.cu keeps them."""
 GATED = True
@@ -48,12 +49,12 @@ token fit; else by linear_half.cu."""
 FEW_ROWS = 6144
 """A matrix of so few rows makes few blocks: then each asks for more, or is smaller."""
 GROUP = 4  # blocks of a stage (ring.cuh)
+MOST_PIECES = 8  # times four columns that a thread of prepare.cu keeps
 RING = 76 * 1024  # bytes of shared memory for eight warps; a multiprocessor has three times as many
 WIDE = 128  # tokens, and rows, of a block of the many-token kernels
 HOPPER_TOKENS = 192  # of a block of linear_half_hopper.cu
 HOPPER_THREADS = 384  # four warps that copy, eight that work
 Q8_STAGES = 4  # of linear_q8_hopper.cu
-BATCH_STAGE = 2 * (WIDE + MOST_FEW) * 64  # bytes, of linear_half_batch.cu
 
 
 def current_stream() -> int:
@@ -66,6 +67,12 @@ def for_hopper(kind: str, tokens: int, blocks: int) -> bool:
     """Does a linear map of so many tokens take the kernels of Hopper's own instructions?"""
     few = MOST_FEW_HALF if kind in HALVES else MOST_FEW
     return tokens > few and blocks % GROUP == 0 and capability() == 90
+
+
+def half_order(kind: str, tokens: int, columns: int) -> dict[str, None]:
+    """What defines a kernel that writes half precision in the order of Hopper's (half_row.cuh)."""
+    hopper = kind in HALVES and for_hopper(kind, tokens, columns // 32)
+    return {"HOPPER": None} if hopper else {}
 
 
 def c_type(x: Any) -> Any:
@@ -169,8 +176,7 @@ class Launcher:
     ) -> None:
         """x [tokens, columns] (with an activation [tokens, 2 * columns]) as `into.kind`."""
         defines: dict[str, Any] = {"KIND": KINDS[into.kind]}
-        if into.kind in HALVES and for_hopper(into.kind, into.tokens, columns // 32):
-            defines["HOPPER"] = None
+        defines |= half_order(into.kind, into.tokens, columns)
         if norm is not None:
             defines["NORM"] = None
         if activation is not None:
@@ -180,6 +186,9 @@ class Launcher:
         quarter = columns // 4
         threads = min(256, max(64, -(-quarter // 64) * 64)) if norm is not None else 128
         of_block = threads * unit(into.kind)
+        if norm is not None and plain is None and unit(into.kind) == 1:
+            pieces = -(-quarter // threads)
+            defines |= {"PIECES": pieces} if pieces <= MOST_PIECES else {}
         grid = (into.tokens, 1 if norm is not None else -(-quarter // of_block))
         beside = self.beside_rings(into.tokens) if into.kind != "F32" else {}
         self.run(
@@ -294,8 +303,9 @@ class Launcher:
         if not (GATED and for_hopper(kind, tokens, w.blocks)):
             return False
         if kind in HALVES:
+            alone = blocks_for(w.rows, multiprocessors(), 2).cluster == 1
             after = w.rows % (64 * GROUP) == 0  # or the next product reads it in another order
-            return after and tokens <= MOST_FEW and blocks_that_share(w.rows) == 1
+            return after and tokens <= MOST_FEW and alone
         return kind in ("Q8_0", "Q8_K") and w.quantised
 
     def linear_gated(self, into: Prepared, x: Prepared, w: Tiles, activation: str) -> None:
@@ -352,10 +362,12 @@ class Launcher:
     def linear_half_batch(
         self, x: Prepared, w: Tiles, args: tuple[Any, ...], defines: dict[str, Any]
     ) -> None:
-        cluster = blocks_that_share(w.rows)
-        defines = {"HALF_TYPE": HALVES[x.kind], "CLUSTER": cluster, **defines}
-        kernel = self.kernels("linear_half_batch", **defines)
-        self.run(kernel, (-(-w.rows // WIDE) * cluster,), 288, *args, shared=4 * BATCH_STAGE)
+        """`defines`: of gates, if w is [gate, up]."""
+        blocks = blocks_for(w.rows, multiprocessors(), 2 if defines else 1)
+        kernel = self.kernels(
+            "linear_half_batch", HALF_TYPE=HALVES[x.kind], **blocks.defines, **defines
+        )
+        self.run(kernel, blocks.grid(w.rows), blocks.threads, *args, shared=blocks.shared)
 
     def embed(self, x: Any, w: Tiles, ids: Any, scale: float = 1.0) -> None:
         kernel = self.kernels("embed", FORMAT=FORMATS[w.format])
@@ -366,11 +378,6 @@ class Launcher:
 def hopper_grid(tokens: int, per_block: int, rows: int) -> tuple[int, ...]:
     """One block on each multiprocessor, which walks over pieces of the result."""
     return (min(-(-tokens // per_block) * -(-rows // WIDE), multiprocessors()),)
-
-
-def blocks_that_share(rows: int) -> int:
-    """How many blocks of linear_half_batch.cu share the columns of 128 rows."""
-    return 1 if 4 * -(-rows // WIDE) >= 3 * multiprocessors() else 8
 
 
 def padded_tokens(tokens: int) -> int:

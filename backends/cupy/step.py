@@ -4,7 +4,8 @@ A layer is ten launches: norm and rounding, queries, keys and values, rotation a
 attention (two), rounding, output, norm and rounding, gate and up, gate times up and rounding, down.
 For one token of a quantised model it is six: its products norm and round what they read, attention
 to few keys rotates and stores, and to one split it is one launch. A residual is added where the
-product ends; so is the gate of many tokens applied (kernels/gated.cuh, gated_half.cuh). Nothing is
+product ends; so is the gate of many tokens applied (kernels/gated.cuh, gated_half.cuh), and what
+attention of new tokens gives an output product in half precision is rounded there. Nothing is
 allocated and nobody waited for, so the step can be captured as a CUDA graph
 (`backends.cupy.graph`).
 
@@ -198,13 +199,16 @@ class Step:
         for i, layer in enumerate(model.fused):
             self.linear(b.qkv, b.x, layer.qkv, norm=layer.attn_norm)
             store = cache.keys(i), cache.values(i)
+            rounded = self.rounded(layer.output) if attention.rounds else None
+            how = c.attention(i) | {"rounded": rounded}
             if attention.turns:
                 rope = self.turning(c.ropes[i], batch)
-                attention(b.attended, b.qkv, *store, rope=rope, **c.attention(i))
+                attention(b.attended, b.qkv, *store, rope=rope, **how)
             else:
                 self.rotate_and_store(c.ropes[i], batch, cache, i)
-                attention(b.attended, b.q, *store, **c.attention(i))
-            self.linear(b.x, b.attended, layer.output, residual=b.x)
+                attention(b.attended, b.q, *store, **how)
+            done = {} if rounded is None else {rounded.kind: rounded}
+            self.linear(b.x, b.attended, layer.output, residual=b.x, done=done)
             self.feed_forward(layer)
         if model.head is None:
             return b.x
@@ -255,6 +259,14 @@ class Step:
             if kind not in done:
                 done[kind] = self.prepare(x, part.columns, kind, norm, activation)
             self.launcher.linear(out, done[kind], part, bias, residual)
+
+    def rounded(self, output: Linear) -> Prepared | None:
+        """Room for what attention's output product reads, if attention can round it."""
+        first, *others = output.parts
+        kind = self.ops.kind(first)
+        if others or kind not in HALVES:
+            return None
+        return self.buffers.room(kind, self.buffers.tokens, first.columns)
 
     def gated(self, layer: FusedLayer) -> dict[str, Prepared] | None:
         """What a layer's down product reads, by kind, if one product of gate and up can make it."""

@@ -14,11 +14,13 @@ from backends.cupy.launch import (
     FEW_Q8,
     HALVES,
     KINDS,
+    MOST_PIECES,
     Q8_STAGES,
     RING_STAGES,
     SPLIT,
 )
 from backends.cupy.row import ROOM, ROOM_OF_TWO, ROOM_SMALL, STAGES_OF_TWO, ring_of_row
+from backends.cupy.sharing import MOST_TILES, Blocks
 from backends.cupy.tiles import FORMATS, Planes, Tiles
 
 Variant = tuple[str, dict[str, Any]]
@@ -42,6 +44,10 @@ def variants() -> Iterator[Variant]:
         yield "prepare", {"KIND": kind, "NORM": None}
         if kind in (KINDS["F16"], KINDS["BF16"]):
             yield "prepare", {"KIND": kind, "NORM": None, "HOPPER": None}
+            yield "prepare", {"KIND": kind, "NORM": None, "HOPPER": None, "PIECES": 4}
+        if kind in (KINDS["Q8_0"], KINDS["F16"], KINDS["BF16"]):
+            for pieces in (1, 4, MOST_PIECES):
+                yield "prepare", {"KIND": kind, "NORM": None, "PIECES": pieces}
         yield from (
             ("prepare", {"KIND": kind, "GLU": None, "ACTIVATION": a}) for a in ACTIVATIONS.values()
         )
@@ -82,11 +88,12 @@ def linear_variants() -> Iterator[Variant]:
         yield "linear_q8_hopper", {"FORMAT": FORMATS["Q8_0"], "STAGES": Q8_STAGES, **gate}
     for half in HALVES.values():
         yield "linear_half_hopper", {"HALF_TYPE": half}
-        for cluster in (1, 8):
-            yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": cluster}
+        for cluster, share in ((2, 1), (2, 4), (1, 3), (1, MOST_TILES)):  # and any between
+            of_rows = Blocks(cluster=cluster, tiles=share).defines
+            yield "linear_half_batch", {"HALF_TYPE": half, **of_rows}
         for code in ACTIVATIONS.values():
-            gate = {"ACTIVATION": code}
-            yield "linear_half_batch", {"HALF_TYPE": half, "CLUSTER": 1, **gate}
+            gated = Blocks(cluster=1, tiles=14, sides=2).defines
+            yield "linear_half_batch", {"HALF_TYPE": half, **gated, "ACTIVATION": code}
     for name, mma in (("F16", "mma_f16"), ("BF16", "mma_bf16")):
         for stages in stages_of_row(name):
             yield "linear_half_one", {"FORMAT": FORMATS[name], "MMA": mma, "STAGES": stages}
@@ -120,25 +127,30 @@ def stages_of_two(name: str) -> int:
 
 
 def attention_variants() -> Iterator[Variant]:
+    rounded: list[dict[str, Any]] = [{"OUT": "to_f16"}, {"OUT": "to_f16", "HOPPER": None}]
     for half in (16, 8):
         for dim in DIMS:
             shape = {"HALF": half, "DIM": dim, "SPLIT": SPLIT, "PAGE_SHIFT": 4}
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             if dim == 128:
                 yield "attend_ring", {**shape, "STAGES": RING_STAGES}
-                yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2}
+                for out in ({}, *rounded):
+                    yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2, **out}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}
-                yield "attend_few", {**shape, "ONE_SPLIT": None, "ROPE": None, **early}
+                for out in ({}, *rounded):
+                    one = {"ONE_SPLIT": None, "ROPE": None, **early, **out}
+                    yield "attend_few", {**shape, **one}
             yield "attend_walk", {**shape, "TILES": 2 if dim <= 128 else 1, "AHEAD": 0}
             if dim <= 128:
                 yield "attend_together", shape
                 yield "attend_together", {**shape, "CAPPED": None}
     any_page = {"HALF": 16, "DIM": 64, "SPLIT": SPLIT, "TILES": 1, "AHEAD": 0}
     yield from ((name, any_page) for name in ("attend_split", "attend_walk"))
-    yield "attend_combine", {"SPLIT": SPLIT}
-    yield "attend_combine", {"SPLIT": SPLIT, "MANY": None}
+    for out in ({}, *rounded, {"OUT": "to_bf16"}):
+        yield "attend_combine", {"SPLIT": SPLIT, **out}
+        yield "attend_combine", {"SPLIT": SPLIT, "MANY": None, **out}
     for cache, code in CACHES.items():
         for dim, columns, parts in (
             (128, 4, {"PARTS": None}),

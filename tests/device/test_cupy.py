@@ -96,3 +96,47 @@ def test_attention_gives_the_same_bits_with_one_warp_a_split_and_with_eight(
         over(outs[-1], q, keys, values, scale=DIM**-0.5, window=window)
     one, eight = (backend.host(out) for out in outs)
     assert np.isfinite(one).all() and np.array_equal(one, eight)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+@pytest.mark.parametrize("sequences", [1, 5, 40])  # by attend_few and, with long ones, _combine
+@pytest.mark.parametrize(("context", "heads", "dim"), [(256, 8, 64), (700, 8, 64), (300, 32, 128)])
+def test_attention_rounds_its_result_as_a_preparation_would(kind, sequences, context, heads, dim):
+    """40 sequences with 8 key heads of 128 go to attend_whole; beyond 16 tokens lie otherwise."""
+    backend = backend_or_skip(act="half", cache="float16")
+    import cupy
+
+    from backends.cupy.attention import Attention
+    from backends.cupy.batch import Shape, put_plan
+
+    rng, blocks, launcher = np.random.default_rng(0), -(-context // 16), backend.launcher
+    kv_heads, columns = heads // 4, heads * dim
+    keys, values = (
+        cupy.asarray(
+            rng.standard_normal((sequences * blocks, kv_heads, 16, dim)).astype(np.float16)
+        )
+        for _ in range(2)
+    )
+    q = cupy.asarray(rng.standard_normal((sequences, heads, dim)).astype(np.float32))
+    lens = rng.integers(1, context + 1, sequences).astype(np.int32)
+    lens[0] = context
+    plan = Plan(
+        tokens=lens,
+        positions=lens - 1,
+        slots=lens,
+        block_size=16,
+        context_lens=lens,
+        block_tables=rng.permutation(sequences * blocks).astype(np.int32).reshape(sequences, -1),
+        seq_starts=np.arange(sequences + 1, dtype=np.int32),
+        rows=np.arange(sequences, dtype=np.int32),
+    )
+    shape = Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache="float16", block_size=16)
+    over = Attention(launcher, shape, put_plan(plan))
+    assert over.rounds
+    out = cupy.full_like(q, np.nan)
+    after, by_it = (launcher.room(kind, sequences, columns) for _ in range(2))
+    over(out, q, keys, values, scale=dim**-0.5)
+    launcher.prepare(out, columns, after)
+    over(None, q, keys, values, scale=dim**-0.5, rounded=by_it)
+    after, by_it = backend.host(after.packed), backend.host(by_it.packed)
+    assert np.isfinite(backend.host(out)).all() and after.any() and np.array_equal(after, by_it)

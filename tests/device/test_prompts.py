@@ -16,20 +16,25 @@ def _weights_of_their_own():
         yield
 
 
-@pytest.mark.parametrize("name", ["F16", "BF16", "Q8_0", "Q4_K"])
-@pytest.mark.parametrize("rows", [200, 13000])  # 13000: enough blocks without clusters of them
-def test_products_of_hoppers_own_instructions_have_the_bits_of_the_others(monkeypatch, name, rows):
+@pytest.mark.parametrize(
+    ("name", "rows", "columns"),  # a batch's blocks: pairs, of a row tile or of four; alone
+    [(name, rows, 256) for name in ("F16", "BF16", "Q8_0", "Q4_K") for rows in (200, 13000)]
+    + [(name, rows, 1152) for name in ("F16", "BF16") for rows in (4100, 6000)],
+)
+def test_products_of_hoppers_own_instructions_have_the_bits_of_the_others(
+    monkeypatch, name, rows, columns
+):
     backend = backend_or_skip(act="half")
     import cupy
 
     from backends.cupy import launch
 
-    values = weights("F16" if name == "BF16" else name, rows, 256)
+    values = weights("F16" if name == "BF16" else name, rows, columns)
     w = backend.weight(values.astype(ml_dtypes.bfloat16) if name == "BF16" else values)
     rng = np.random.default_rng(1)
     x, residual, bias = (
         cupy.asarray(rng.standard_normal(shape).astype(np.float32))
-        for shape in ((300, 256), (300, rows), (rows,))
+        for shape in ((300, columns), (300, rows), (rows,))
     )
 
     def result(tokens):
@@ -95,13 +100,15 @@ def test_gates_applied_where_gate_and_up_are_multiplied_leave_the_bits_of_a_kern
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
-@pytest.mark.parametrize(("name", "tokens"), [("F16", 64), ("F16", 41), ("BF16", 33)])
-def test_a_batch_s_gates_leave_the_bits_of_a_kernel_of_their_own(name, tokens, activation):
-    """6400 columns: enough rows that no blocks share them."""
+@pytest.mark.parametrize(
+    ("name", "tokens", "columns"),  # blocks of two times four row tiles, and of two times seven
+    [("F16", 64, 6400), ("F16", 41, 13056), ("BF16", 33, 6400)],
+)
+def test_a_batch_s_gates_leave_the_bits_of_a_kernel_of_their_own(name, tokens, columns, activation):
     backend = backend_or_skip(act="half")
     import cupy
 
-    ops, columns = backend.ops, 6400
+    ops = backend.ops
     values = weights("F16", 2 * columns, 256)
     w = backend.weight(values.astype(ml_dtypes.bfloat16) if name == "BF16" else values)
     x = np.random.default_rng(1).standard_normal((tokens, 256)).astype(np.float32)

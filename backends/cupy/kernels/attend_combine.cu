@@ -4,10 +4,13 @@
 // What takes the time of a long context is to wait for them: so of MANY splits 64 are asked for
 // before the first is added, and the first 64 before the highest top is known.
 //
+// OUT: the result is rounded for the next product, as prepare.cu does it (half_row.cuh).
+//
 // Grid: (heads, sequences), a thread for each coordinate, and whole warps.
 
 #include "numbers.cuh"
 #include "merge.cuh"
+#include "half_row.cuh"
 
 #define AT_ONCE 64
 
@@ -44,14 +47,15 @@ extern "C" __global__ void attend_combine(float* out, const float* parts, const 
                                           const int* __restrict__ context_lens,
                                           const int* __restrict__ first_token,
                                           const float* __restrict__ sinks, int dim, int most_splits,
-                                          int window) {
+                                          int window, int padded) {
     int head = blockIdx.x, sequence = blockIdx.y, d = min((int)threadIdx.x, dim - 1);
     int position = context_lens[sequence] - 1;
     wait_for_previous();
     let_next_begin();
     if (position < 0) return;
     int first = window > 0 ? max(0, position - window + 1) : 0;
-    long long row = (long long)first_token[sequence] * gridDim.x + head;
+    int token = first_token[sequence];
+    long long row = (long long)token * gridDim.x + head;
     const float2* of = tops + row * most_splits;
     int from = first / SPLIT, to = position / SPLIT;
     const float* part = parts + row * most_splits * dim + d;
@@ -79,5 +83,6 @@ extern "C" __global__ void attend_combine(float* out, const float* parts, const 
         value = fmaf(part[(long long)split * dim], by, value);
     }
 #endif
-    out[row * dim + d] = value / total;  // lanes too many write what the last one does
+    // Lanes too many write what the last one does.
+    put_result(out, value / total, head * dim + d, token, gridDim.x * dim, padded);
 }

@@ -16,6 +16,8 @@
 // All older ones were there before the step began: EARLY, they are asked for before the kernel before
 // this one has ended.  What that kernel made comes past the next one's weights (rows.cuh).
 //
+// OUT: the result is rounded for the next product, as prepare.cu does it (half_row.cuh).
+//
 // Grid: (splits, kv heads, sequences).
 
 #define LOAD_KV __ldcs  // nobody else asks for them
@@ -28,6 +30,7 @@
 #include "tensor_core.cuh"
 #include "merge.cuh"
 #include "attend.cuh"
+#include "half_row.cuh"
 #ifdef ROPE
 #include "rope.cuh"
 #include "pipeline.cuh"
@@ -50,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
                const int* __restrict__ tables, const int* __restrict__ context_lens,
                const int* __restrict__ first_token, const float* __restrict__ sinks,
                int table_width, int table_block, int block_size, int group, int most_splits,
-               int window, float scale, float soft_cap
+               int window, float scale, float soft_cap, int padded
 #ifdef ROPE
                ,
                const float2* table, int stride, int k_offset, int v_offset, int pairs,
@@ -231,12 +234,13 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
         float highest = with_sink(top[j], sinks, head * group + column);
         float by = power_of_two(top[j] - highest);
         float all = fmaf(total[j], by, sink_weight(highest, sinks, head * group + column));
-        float* to = parts + of * DIM + 16 * warp * MY_TILES + g;
+        int row = (head * group + column) * DIM + 16 * warp * MY_TILES + g;
 #pragma unroll
-        for (int t = 0; t < MY_TILES; t++) {
-            to[16 * t] = fmaf(value[t][j], by, 0.0f) / all;
-            to[16 * t + 8] = fmaf(value[t][2 + j], by, 0.0f) / all;
-        }
+        for (int t = 0; t < MY_TILES; t++)
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                put_result(parts, fmaf(value[t][2 * h + j], by, 0.0f) / all, row + 16 * t + 8 * h,
+                           token, heads * DIM, padded);
 #else
         if (g == 0 && warp == 0) tops[of * most_splits + split] = make_float2(top[j], total[j]);
         float* to = parts + (of * most_splits + split) * DIM + 16 * warp * MY_TILES + g;

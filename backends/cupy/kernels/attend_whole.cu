@@ -17,6 +17,7 @@
 #include "pipeline.cuh"
 #include "merge.cuh"
 #include "attend.cuh"
+#include "half_row.cuh"
 #include "key_ring.cuh"
 #include "deal.cuh"
 
@@ -48,12 +49,28 @@ __device__ __forceinline__ float4 add_split(Running& running, Gathered& split, f
     return so_far;
 }
 
+#ifdef OUT  // as put_part, but rounded for the next product: columns from `column` on
+__device__ __forceinline__ void put_rounded(float* out, const Gathered& sum, int j, int g,
+                                            int column, int t, int padded) {
+#pragma unroll
+    for (int i = 0; i < DIM_TILES; i += 4)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            u32 of[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++) of[e] = OUT(sum.value[0][i + e][2 * h + j]);
+            int k = column + coordinate(h ? second_of(i) : first_of(i), g);
+            put_four(out, of[0] | of[1] << 16, of[2] | of[3] << 16, k, t, padded);
+        }
+}
+#endif
+
 extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
     attend_whole(float* out, const float* q, const u16* keys, const u16* values,
                  const int* __restrict__ tables, const int* __restrict__ context_lens,
                  const int* __restrict__ first_token, const float* __restrict__ sinks,
                  int table_width, int table_block, int block_size, int group, int window,
-                 float scale, float soft_cap, int kv_heads, int units, u32* dealt) {
+                 float scale, float soft_cap, int kv_heads, int units, u32* dealt, int padded) {
     extern __shared__ __align__(128) u8 stages[];  // of each warp
     __shared__ u64 barriers[WARPS][STAGES], turns_of[WARPS];
     __shared__ volatile u64 list[LISTED];
@@ -168,6 +185,11 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
             for (int i = 0; i < 4; i++) sum.value[0][t][i] /= i & 1 ? so_far.w : so_far.y;
 #pragma unroll
         for (int j = 0; j < 2; j++)
-            if (2 * c + j < group) put_part(out + (first_head + 2 * c + j) * DIM, sum, j, g);
+            if (2 * c + j < group)
+#ifdef OUT
+                put_rounded(out, sum, j, g, (head * group + 2 * c + j) * DIM, token, padded);
+#else
+                put_part(out + (first_head + 2 * c + j) * DIM, sum, j, g);
+#endif
     }
 }

@@ -23,8 +23,11 @@ __device__ __forceinline__ u32 place_in(int rank, u32 shared) {
     return there;
 }
 
-__device__ __forceinline__ float read_there(u32 place) {
-    float x;
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(x) : "r"(place) : "memory");
+__device__ __forceinline__ float4 read_there(u32 place) {
+    float4 x;
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "r"(place)
+                 : "memory");
     return x;
 }

@@ -7,10 +7,10 @@ __device__ __forceinline__ u32 pair(float low, float high) {
     return both;
 }
 
-// Warps 0-3 have the sums of gates, 4-7 those of what they let through, of 16 rows and COLS tokens
-// each (tensor_core.cuh says who has which).  A warp and its partner give each other half of their
-// tokens: then both have gate and up of the other half, and of the next product's columns
-// 16 * tile .. + 16.  `shared`: room for 4 * COLS bytes of each row.
+// Half of the warps have the sums of gates, half those of what they let through, of 16 rows and
+// COLS tokens each (tensor_core.cuh says who has which).  A warp and its partner give each other
+// half of their tokens: then both have gate and up of the other half, and of the next product's
+// columns 16 * tile .. + 16.  `shared`: room for 4 * COLS bytes of each row.
 __device__ __forceinline__ void finish_gated(u8* y, const float (&sum)[1][COLS / 8][4],
                                              float4* shared, int tile, bool is_up, int tokens,
                                              int padded) {

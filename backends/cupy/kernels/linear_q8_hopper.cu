@@ -27,6 +27,7 @@
 #include "results.cuh"
 #ifdef ACTIVATION
 #include "activation.cuh"
+#include "half_row.cuh"
 #include "prepare.cuh"
 #include "gated.cuh"
 #define RESULTS i8 *next_xq, float *next_dx, float2 *next_sums

@@ -33,6 +33,7 @@
 #include "eight.cuh"
 #include "row_ring.cuh"
 #ifdef KIND
+#include "half_row.cuh"
 #include "prepare.cuh"
 #endif
 

@@ -8,7 +8,8 @@
 //
 // With NORM first  x / sqrt(mean(x * x) + eps) * weight  of the row, rounded to float32; with GLU
 // first  activation(gate) * up  of a row [gate, up].  Must move: x once, the result once.
-// A block takes a row.
+// A block takes a row.  PIECES: so many times four columns a thread has of it, and keeps them; then
+// the norm's weights, which mostly come from memory, are asked for before the row is there.
 //
 // Results lie as the linear kernels read them: [block of 32 columns][token][32], and within those
 // 32 columns in the order of a tile's lanes: 0-3 16-19 4-7 20-23 ... (F16: the same).
@@ -16,7 +17,15 @@
 #include "numbers.cuh"
 #include "activation.cuh"
 
+#include "half_row.cuh"
 #include "prepare.cuh"
+
+#ifdef PIECES
+// Four columns; beyond the last there are zeros.
+__device__ __forceinline__ float4 four_at(const float4* from, int i, int columns) {
+    return i < columns / 4 ? from[i] : make_float4(0, 0, 0, 0);
+}
+#endif
 
 // columns is a multiple of 32 (of 256 for Q8_K); blockDim.x of 32.
 extern "C" __global__ void prepare(const float* x, const float* __restrict__ weight, float eps,
@@ -24,6 +33,23 @@ extern "C" __global__ void prepare(const float* x, const float* __restrict__ wei
                                    int padded) {
     int t = blockIdx.x;
     let_next_begin();
+#ifdef PIECES
+    const float4* row = (const float4*)(x + (long long)t * columns);
+    float4 four[PIECES], by[PIECES];
+    float v[PIECES][4], squares = 0;
+#pragma unroll
+    for (int j = 0; j < PIECES; j++) by[j] = four_at((const float4*)weight, four_of(j), columns);
+    wait_for_previous();
+#pragma unroll
+    for (int j = 0; j < PIECES; j++) four[j] = four_at(row, four_of(j), columns);
+#pragma unroll
+    for (int j = 0; j < PIECES; j++) {
+        add_squares(squares, four[j]);
+        v[j][0] = four[j].x, v[j][1] = four[j].y, v[j][2] = four[j].z, v[j][3] = four[j].w;
+    }
+    normalise(v, by, root_of_sum(squares, columns, eps));
+    store(v, 0, columns, t, padded, packed, dx, sums);
+#else
     wait_for_previous();
 #ifdef NORM
     float root = root_of(x + (long long)t * columns, columns, eps);
@@ -63,4 +89,5 @@ extern "C" __global__ void prepare(const float* x, const float* __restrict__ wei
         }
         store(v, start, columns, t, padded, packed, dx, sums);
     }
+#endif
 }

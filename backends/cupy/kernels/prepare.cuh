@@ -79,11 +79,6 @@ __device__ __forceinline__ void normalise(float (&v)[PIECES_][4], const float4 (
 }
 #endif
 
-// Where column k of a token lies among the tile-ordered 32 of its block.
-__device__ __forceinline__ int tile_order(int k) {
-    return (k >> 2 & 3) * 8 + (k >> 4 & 1) * 4 + (k & 3);
-}
-
 // How many times four columns a thread has of a block: of 32 columns eight threads have four each,
 // of 256 a warp's threads have eight.
 #define UNIT (KIND == KIND_Q8_K ? 2 : 1)
@@ -187,14 +182,7 @@ __device__ __forceinline__ void store(const float (&x)[PIECES_][4], int beyond, 
 #else
         u32 first = pair_bf16(x[p][0], x[p][1]), second = pair_bf16(x[p][2], x[p][3]);
 #endif
-#ifdef HOPPER  // 8 tokens by 8 products after one another (wgmma.cuh)
-        u32* to = (u32*)packed + ((long long)(k / 32) * padded + t / 8 * 8) * 16;
-        to += (k >> 4 & 1) * 64 + t % 8 * 4 + (k >> 2 & 3);
-        to[0] = first, to[32] = second;
-#else
-        u16* to = (u16*)packed + ((long long)(k / 32) * padded + t) * 32 + tile_order(k % 32);
-        *(uint2*)to = make_uint2(first, second);
-#endif
+        put_four(packed, first, second, k, t, padded);
     }
 #elif KIND == KIND_Q8_0 || KIND == KIND_Q8_K
     float most[PIECES_ / UNIT];
