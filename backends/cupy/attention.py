@@ -52,6 +52,7 @@ class Attention:
         few = batch.splits * shape.kv_heads * batch.sequences <= FEW_SPLITS
         self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
         self.turns = self.few and alone
+        self.alone = alone
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -156,8 +157,9 @@ class Attention:
     ) -> None:
         s, b = self.shape, self.batch
         units, blocks = s.kv_heads * b.sequences, WHOLE_BLOCKS * multiprocessors()
+        early = {"EARLY": None} if self.alone and self.launcher.early_keys else {}
         self.launcher.run(
-            self.launcher.kernels("attend_whole", **whole_block(), **defines),
+            self.launcher.kernels("attend_whole", **whole_block(), **early, **defines),
             (min(units, blocks),),
             32 * WHOLE_WARPS,
             out,

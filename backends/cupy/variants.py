@@ -126,7 +126,8 @@ def attention_variants() -> Iterator[Variant]:
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             if dim == 128:
                 yield "attend_ring", {**shape, "STAGES": RING_STAGES}
-                yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2}
+                for early in ({}, {"EARLY": None}):
+                    yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2, **early}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}

@@ -7,6 +7,10 @@
 // What splits come to is added up in their order, warp after warp, in shared memory: the bits are
 // those of attend_split.cu and attend_combine.cu, whose parts go to memory and back.
 //
+// EARLY: where each token has its own slot, and no other query of the step sees it, all keys but the
+// last were there before the step began.  Then a warp asks for its first ones before the kernel
+// before this one has ended: memory does not rest between launches.
+//
 // Grid: (blocks that the device has room for, or units if they are fewer).
 
 #define LOAD_KV __ldcs
@@ -90,30 +94,54 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
     if (threadIdx.x < WARPS) make_barrier(its_turn + threadIdx.x * 8, 1);
     if (threadIdx.x < LISTED) list[threadIdx.x] = 0;
     barriers_made();
-    wait_for_previous();
-    let_next_begin();
-    if (warp == 0) deal.draw(lane), deal.publish(lane);
-    if (!here) deal.settle(ahead, lane), row_ahead = row_of_lane(ahead);
-    items[warp][0] = ahead;
 
-    auto ask = [&](int slot) {
-        deal.publish(lane);
-        if (asked == ask_to) {
-            if (ahead.unit >= units) return;
-            asking = ahead, row = row_ahead, asked = begin_of(asking), ask_to = end_of(asking);
-            ahead.split += WARPS;
-            deal.settle(ahead, lane);
-            row_ahead = row_of_lane(ahead);
-            items[warp][++made % ITEMS] = ahead;
-        }
+    auto begin = [&]() {
+        asking = ahead, row = row_ahead, asked = begin_of(asking), ask_to = end_of(asking);
+    };
+    auto look_ahead = [&]() {
+        ahead.split += WARPS;
+        deal.settle(ahead, lane);
+        row_ahead = row_of_lane(ahead);
+        items[warp][++made % ITEMS] = ahead;
+    };
+    auto put = [&](int slot) {
         int its_row = __shfl_sync(EVERY_LANE, row, asked % STEPS);
         ask_spread((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8,
                    paged(asking), its_row,
                    min(16, asking.position + 1 - asking.split * SPLIT - asked * 16), lane);
         asked++;
     };
-#pragma unroll
-    for (int i = 0; i < STAGES; i++) ask(i);
+    auto ask = [&](int slot) {
+        deal.publish(lane);
+        if (asked == ask_to) {
+            if (ahead.unit >= units) return;
+            begin();
+            look_ahead();
+        }
+        put(slot);
+    };
+
+    int filled = 0;
+    if (here) {
+        begin();
+        items[warp][0] = ahead;
+#ifdef EARLY
+        int new_key = asking.position / 16 - asking.split * STEPS;  // the step that has it
+#pragma unroll 1
+        for (; filled < STAGES && asked < min(ask_to, new_key); filled++) put(filled);
+#endif
+    }
+    wait_for_previous();
+    let_next_begin();
+    if (warp == 0) deal.draw(lane), deal.publish(lane);
+    if (here) {
+        look_ahead();
+    } else {
+        deal.settle(ahead, lane), row_ahead = row_of_lane(ahead);
+        items[warp][0] = ahead;
+    }
+#pragma unroll 1
+    for (; filled < STAGES; filled++) ask(filled);
 
     Queries split;
     Sight sight;
