@@ -126,8 +126,9 @@ def attention_variants() -> Iterator[Variant]:
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             if dim == 128:
                 yield "attend_ring", {**shape, "STAGES": RING_STAGES}
-                for early in ({}, {"EARLY": None}):
-                    yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2, **early}
+                for block in ({"WARPS": 4, "BLOCKS": 2}, {"WARPS": 8, "BLOCKS": 1}):
+                    for early in ({}, {"EARLY": None}):
+                        yield "attend_whole", {**shape, "STAGES": 2, **block, **early}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}

@@ -25,7 +25,7 @@
 #include "deal.cuh"
 
 #define STEPS (SPLIT / 16)
-#define STAGE (HALF_STAGE + SPREAD_STAGE)
+#define STAGE (2 * HALF_STAGE)
 #define ITEMS 8  // more than a warp asks for ahead
 
 struct Running {  // what a unit has come to: of each lane, for the columns 2c and 2c + 1
@@ -57,8 +57,9 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
                  const int* __restrict__ tables, const int* __restrict__ context_lens,
                  const int* __restrict__ first_token, const float* __restrict__ sinks,
                  int table_width, int table_block, int block_size, int group, int window,
-                 float scale, float soft_cap, int kv_heads, int units, u32* dealt) {
-    extern __shared__ __align__(128) u8 stages[];  // of each warp
+                 float scale, float soft_cap, int kv_heads, int units, u32* dealt,
+                 const __grid_constant__ TileMap value_tiles) {
+    extern __shared__ __align__(1024) u8 stages[];  // of each warp
     __shared__ u64 barriers[WARPS][STAGES], turns_of[WARPS];
     __shared__ volatile u64 list[LISTED];
     __shared__ Item items[WARPS][ITEMS];
@@ -106,9 +107,8 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
     };
     auto put = [&](int slot) {
         int its_row = __shfl_sync(EVERY_LANE, row, asked % STEPS);
-        ask_spread((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8,
-                   paged(asking), its_row,
-                   min(16, asking.position + 1 - asking.split * SPLIT - asked * 16), lane);
+        ask_tiles((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8, keys,
+                  value_tiles, its_row, lane);
         asked++;
     };
     auto ask = [&](int slot) {
@@ -165,7 +165,8 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
             wait(full + slot * 8, parity);
             take_keys(k, ring + slot * STAGE, g, c);
             weigh_keys(weights, sum, split, k, sight, item.split * SPLIT + step * 16, soft_cap, g);
-            take_spread(v, ring + slot * STAGE + HALF_STAGE, g, c);
+            take_tiles(v, ring + slot * STAGE + HALF_STAGE,
+                       item.position + 1 - item.split * SPLIT - step * 16, g, c);
             gather_values(sum, weights, v);
             loads_have_come();
             __syncwarp();
