@@ -43,7 +43,7 @@ def attention_setup(
         rows=positions[:1],
     )
     batch: Batch = put_plan(plan)
-    attention = Attention(launcher, shape, batch, walk_work(plan, shape))
+    attention = Attention(launcher, shape, batch, walk_work(plan, shape), alone=new == 1)
     q = cupy.random.standard_normal((n, 32, 128), dtype=np.float32)
     out = cupy.empty_like(q)
     return lambda: attention(out, q, keys, values, scale=128**-0.5), keys.nbytes * 2

@@ -21,6 +21,7 @@ from backends.cupy.cache import CACHES, piece_of, row_bytes
 from backends.cupy.compile import capability
 from backends.cupy.launch import RING_STAGES, SPLIT, Launcher, Prepared, half_order
 from backends.cupy.occupancy import multiprocessors
+from backends.cupy.tile_map import tile_map
 from refimpl.errors import UnsupportedError
 from refimpl.kv.plan import Plan
 
@@ -28,8 +29,11 @@ FEW_SPLITS = 528
 """Up to so many splits of all sequences and heads: then a split has eight warps."""
 ONE_WAVE = 9
 """Warps of attend_ring.cu that a multiprocessor has room for."""
-WHOLE_STAGES, WHOLE_WARPS, WHOLE_BLOCKS = 2, 4, 2
-"""Of 16 keys and values in a warp's ring of attend_whole.cu; of a block; of a multiprocessor."""
+WHOLE_STAGES = 2
+"""Of 16 keys and values in a warp's ring of attend_whole.cu."""
+WHOLE_LONG = 8
+"""From so many splits on, a multiprocessor has one block of eight warps: a unit that others have no
+part in is sooner done.  For shorter contexts it has two of four, which wait less for each other."""
 WHOLE_SPLITS = 20
 """The longest context whose splits follow each other in one block: it may be the only long one."""
 MANY_SPLITS = 64
@@ -73,6 +77,7 @@ class Attention:
         self.few = shape.on_tensor_cores and batch.decode and shape.group <= 8 and few
         self.turns = self.few and alone
         self.rounds = shape.on_tensor_cores and batch.decode
+        self.alone = alone
         self.parts: Any = None
         self.tops: Any = None
         self.work: Any = None
@@ -200,11 +205,12 @@ class Attention:
         self, result: Result, q: Any, keys: Any, values: Any, defines: Any, sinks: Any, numbers: Any
     ) -> None:
         s, b = self.shape, self.batch
-        units, blocks = s.kv_heads * b.sequences, WHOLE_BLOCKS * multiprocessors()
+        block, units = whole_block(b.splits), s.kv_heads * b.sequences
+        early = {"EARLY": None} if self.alone and self.launcher.early_keys else {}
         self.launcher.run(
-            self.launcher.kernels("attend_whole", **whole_block(), **defines, **result.defines),
-            (min(units, blocks),),
-            32 * WHOLE_WARPS,
+            self.launcher.kernels("attend_whole", **block, **early, **defines, **result.defines),
+            (min(units, block["BLOCKS"] * multiprocessors()),),
+            32 * block["WARPS"],
             result.out,
             q,
             keys,
@@ -222,7 +228,8 @@ class Attention:
             units,
             self.dealt,
             result.padded,
-            shared=WHOLE_WARPS * WHOLE_STAGES * (64 * s.dim + 256),
+            tile_map(values),
+            shared=block["WARPS"] * block["STAGES"] * 64 * s.dim,
             side_by_side=True,
         )
 
@@ -312,9 +319,14 @@ def page_shift(shape: Shape, batch: Batch) -> dict[str, int]:
     return {"PAGE_SHIFT": size.bit_length() - 1} if whole else {}
 
 
-def whole_block() -> dict[str, int]:
-    """What attend_whole.cu is compiled for."""
-    return {"STAGES": WHOLE_STAGES, "WARPS": WHOLE_WARPS, "BLOCKS": WHOLE_BLOCKS}
+def whole_block(splits: int) -> dict[str, int]:
+    """What attend_whole.cu is compiled for: of a block, and of a multiprocessor.
+
+    >>> whole_block(4), whole_block(16)
+    ({'STAGES': 2, 'WARPS': 4, 'BLOCKS': 2}, {'STAGES': 2, 'WARPS': 8, 'BLOCKS': 1})
+    """
+    warps, blocks = (8, 1) if splits >= WHOLE_LONG else (4, 2)
+    return {"STAGES": WHOLE_STAGES, "WARPS": warps, "BLOCKS": blocks}
 
 
 def has_rings(shape: Shape, batch: Batch) -> bool:

@@ -11,6 +11,7 @@ Captured into a graph, such a launch becomes an edge that says the same.
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,24 @@ class Config(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True)
+class Large:
+    """An argument of more than eight bytes: it is passed by value, from where it lies."""
+
+    memory: Any
+    address: int
+
+    @classmethod
+    def of_words(cls, n: int) -> "Large":
+        """Room for n words, at a multiple of 64 bytes.
+
+        >>> Large.of_words(16).address % 64
+        0
+        """
+        memory = (ctypes.c_uint64 * (n + 8))()
+        return cls(memory, -(-ctypes.addressof(memory) // 64) * 64)
+
+
 EARLY = Attribute(id=MAY_BEGIN_EARLY, value=1)
 
 
@@ -56,10 +75,12 @@ def driver() -> Any:
 def launch_early(
     function: int, grid: Sequence[int], threads: int, shared: int, stream: int, args: Sequence[Any]
 ) -> None:
-    """cuLaunchKernelEx; `args` are arrays of the device and NumPy's scalars."""
+    """cuLaunchKernelEx; `args` are arrays of the device, NumPy's scalars, and Large."""
     words = (ctypes.c_uint64 * len(args))(*(word(a) for a in args))
     start = ctypes.addressof(words)
-    places = (ctypes.c_void_p * len(args))(*range(start, start + 8 * len(args), 8))
+    places = (ctypes.c_void_p * len(args))(
+        *(a.address if isinstance(a, Large) else start + 8 * i for i, a in enumerate(args))
+    )
     config = Config(
         grid=(*grid, *(1,) * (3 - len(grid))),
         block=(threads, 1, 1),
@@ -81,6 +102,8 @@ def word(x: Any) -> int:
     >>> word(np.int32(-1)) == 2**32 - 1, word(np.float32(1)) == 0x3F800000
     (True, True)
     """
+    if isinstance(x, Large):
+        return 0  # it lies elsewhere
     if isinstance(x, np.generic):
         return int.from_bytes(x.tobytes(), "little")
     return int(x.data.ptr)

@@ -31,7 +31,7 @@ WALK_TOGETHER = True
 """Prompts' attention by attend_together.cu, where they are long; else all by attend_walk.cu."""
 ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 EARLY_KEYS = True
-"""One token's attention asks for old keys before the product of its queries has ended."""
+"""Attention of single tokens asks for old keys before the kernel before it has ended."""
 KINDS = {"F32": 0, "Q8_0": 1, "Q8_K": 2, "F16": 3, "BF16": 4}
 HALVES = {"F16": '"f16"', "BF16": '"bf16"'}  # as PTX names them
 FEW_Q8 = ((8, 1, 1, 2), (16, 1, 2, 1), (32, 1, 4, 1), (64, 2, 4, 1))

@@ -5,6 +5,7 @@ Kernels of Hopper's own instructions (HOPPER) are compiled for Hopper alone.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from backends.cupy.cache import CACHES, piece_of
@@ -134,8 +135,9 @@ def attention_variants() -> Iterator[Variant]:
             yield "attend_split", {**shape, "TILES": 1, "AHEAD": 1}
             if dim == 128:
                 yield "attend_ring", {**shape, "STAGES": RING_STAGES}
-                for out in ({}, *rounded):
-                    yield "attend_whole", {**shape, "STAGES": 2, "WARPS": 4, "BLOCKS": 2, **out}
+                for block in ({"WARPS": 4, "BLOCKS": 2}, {"WARPS": 8, "BLOCKS": 1}):
+                    for early, out in product(({}, {"EARLY": None}), ({}, rounded[-1])):
+                        yield "attend_whole", {**shape, "STAGES": 2, **block, **early, **out}
             yield "attend_few", shape
             for early in ({}, {"EARLY": None}):
                 yield "attend_few", {**shape, "ROPE": None, **early}

@@ -11,7 +11,9 @@ LENGTHS = np.array([1, 15, 16, 17, 255, 256, 257, 1000, 2345, 17000], np.int32)
 SHORT = LENGTHS[:-1]
 
 
-def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap, sinks):
+def attended(
+    backend, attention, lengths, *, cache, group, dim, window, soft_cap, sinks, alone=False
+):
     """Single tokens of sequences of `lengths` attend; after their ends the cache has no numbers."""
     import cupy
 
@@ -39,7 +41,7 @@ def attended(backend, attention, lengths, *, cache, group, dim, window, soft_cap
         rows=lengths[:1],
     )
     shape = Shape(heads=heads, kv_heads=kv_heads, dim=dim, cache=cache, block_size=16)
-    over = attention.Attention(backend.launcher, shape, put_plan(plan))
+    over = attention.Attention(backend.launcher, shape, put_plan(plan), alone=alone)
     own = cupy.asarray(rng.standard_normal(heads).astype(np.float32)) if sinks else None
     for _ in range(2):  # as a graph does: each launch begins where the one before left off
         out = cupy.full_like(q, np.nan)
@@ -63,13 +65,19 @@ def test_a_ring_gives_the_bits_of_loads_into_registers(
         pytest.skip("attend_ring.cu is Hopper's")
     monkeypatch.setattr(attention, "FEW_SPLITS", 0)
     outs = []
-    for ring, whole in ((True, False), (False, True), (False, False)):
+    for ring, whole, alone in (
+        (True, False, False),
+        (False, True, False),
+        (False, True, True),
+        (False, False, False),
+    ):
         monkeypatch.setattr(attention, "stays_in_blocks", lambda *_, whole=whole: whole)
         monkeypatch.setattr(attention, "runs_at_once", lambda *_, ring=ring: ring)
         asked = {"group": group, "window": window, "soft_cap": soft_cap, "sinks": sinks}
-        outs.append(attended(backend, attention, SHORT, cache=cache, dim=128, **asked))
-    ring, whole, split = outs
-    assert np.isfinite(ring).all() and np.array_equal(ring, split) and np.array_equal(whole, split)
+        asked |= {"cache": cache, "dim": 128, "alone": alone}
+        outs.append(attended(backend, attention, SHORT, **asked))
+    assert np.isfinite(outs[0]).all()
+    assert all(np.array_equal(out, outs[-1]) for out in outs)
 
 
 @pytest.mark.parametrize("longest", [20, 300, 3000])
@@ -90,13 +98,13 @@ def test_units_dealt_to_blocks_that_stay_have_the_bits_of_splits(
     monkeypatch.setattr(attention, "FEW_SPLITS", 0)
     monkeypatch.setattr(attention, "multiprocessors", lambda: multiprocessors)
     outs = []
-    for whole in (True, False):
+    for whole, alone in ((True, True), (True, False), (False, False)):
         monkeypatch.setattr(attention, "stays_in_blocks", lambda *_, whole=whole: whole)
-        asked = {"group": group, "window": window, "soft_cap": None, "sinks": True}
+        asked = {"group": group, "window": window, "soft_cap": None, "sinks": True, "alone": alone}
         lens = lengths.astype(np.int32)
         outs.append(attended(backend, attention, lens, cache="float16", dim=128, **asked))
     assert np.array_equal(np.isfinite(outs[0]).all((1, 2)), lengths > 0)
-    assert np.array_equal(*outs, equal_nan=True)
+    assert all(np.array_equal(out, outs[-1], equal_nan=True) for out in outs)
 
 
 @pytest.mark.parametrize("dim", [64, 128, 256])

@@ -7,6 +7,10 @@
 // What splits come to is added up in their order, warp after warp, in shared memory: the bits are
 // those of attend_split.cu and attend_combine.cu, whose parts go to memory and back.
 //
+// EARLY: where each token has its own slot, and no other query of the step sees it, all keys but the
+// last were there before the step began.  Then a warp asks for its first ones before the kernel
+// before this one has ended: memory does not rest between launches.
+//
 // Grid: (blocks that the device has room for, or units if they are fewer).
 
 #define LOAD_KV __ldcs
@@ -22,7 +26,7 @@
 #include "deal.cuh"
 
 #define STEPS (SPLIT / 16)
-#define STAGE (HALF_STAGE + SPREAD_STAGE)
+#define STAGE (2 * HALF_STAGE)
 #define ITEMS 8  // more than a warp asks for ahead
 
 struct Running {  // what a unit has come to: of each lane, for the columns 2c and 2c + 1
@@ -70,8 +74,9 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
                  const int* __restrict__ tables, const int* __restrict__ context_lens,
                  const int* __restrict__ first_token, const float* __restrict__ sinks,
                  int table_width, int table_block, int block_size, int group, int window,
-                 float scale, float soft_cap, int kv_heads, int units, u32* dealt, int padded) {
-    extern __shared__ __align__(128) u8 stages[];  // of each warp
+                 float scale, float soft_cap, int kv_heads, int units, u32* dealt, int padded,
+                 const __grid_constant__ TileMap value_tiles) {
+    extern __shared__ __align__(1024) u8 stages[];  // of each warp
     __shared__ u64 barriers[WARPS][STAGES], turns_of[WARPS];
     __shared__ volatile u64 list[LISTED];
     __shared__ Item items[WARPS][ITEMS];
@@ -107,30 +112,53 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
     if (threadIdx.x < WARPS) make_barrier(its_turn + threadIdx.x * 8, 1);
     if (threadIdx.x < LISTED) list[threadIdx.x] = 0;
     barriers_made();
-    wait_for_previous();
-    let_next_begin();
-    if (warp == 0) deal.draw(lane), deal.publish(lane);
-    if (!here) deal.settle(ahead, lane), row_ahead = row_of_lane(ahead);
-    items[warp][0] = ahead;
 
+    auto begin = [&]() {
+        asking = ahead, row = row_ahead, asked = begin_of(asking), ask_to = end_of(asking);
+    };
+    auto look_ahead = [&]() {
+        ahead.split += WARPS;
+        deal.settle(ahead, lane);
+        row_ahead = row_of_lane(ahead);
+        items[warp][++made % ITEMS] = ahead;
+    };
+    auto put = [&](int slot) {
+        int its_row = __shfl_sync(EVERY_LANE, row, asked % STEPS);
+        ask_tiles((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8, keys,
+                  value_tiles, its_row, lane);
+        asked++;
+    };
     auto ask = [&](int slot) {
         deal.publish(lane);
         if (asked == ask_to) {
             if (ahead.unit >= units) return;
-            asking = ahead, row = row_ahead, asked = begin_of(asking), ask_to = end_of(asking);
-            ahead.split += WARPS;
-            deal.settle(ahead, lane);
-            row_ahead = row_of_lane(ahead);
-            items[warp][++made % ITEMS] = ahead;
+            begin();
+            look_ahead();
         }
-        int its_row = __shfl_sync(EVERY_LANE, row, asked % STEPS);
-        ask_spread((u32)__cvta_generic_to_shared(ring) + slot * STAGE, full + slot * 8,
-                   paged(asking), its_row,
-                   min(16, asking.position + 1 - asking.split * SPLIT - asked * 16), lane);
-        asked++;
+        put(slot);
     };
-#pragma unroll
-    for (int i = 0; i < STAGES; i++) ask(i);
+
+    int filled = 0;
+    if (here) {
+        begin();
+        items[warp][0] = ahead;
+#ifdef EARLY
+        int new_key = asking.position / 16 - asking.split * STEPS;  // the step that has it
+#pragma unroll 1
+        for (; filled < STAGES && asked < min(ask_to, new_key); filled++) put(filled);
+#endif
+    }
+    wait_for_previous();
+    let_next_begin();
+    if (warp == 0) deal.draw(lane), deal.publish(lane);
+    if (here) {
+        look_ahead();
+    } else {
+        deal.settle(ahead, lane), row_ahead = row_of_lane(ahead);
+        items[warp][0] = ahead;
+    }
+#pragma unroll 1
+    for (; filled < STAGES; filled++) ask(filled);
 
     Queries split;
     Sight sight;
@@ -154,7 +182,8 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, BLOCKS)
             wait(full + slot * 8, parity);
             take_keys(k, ring + slot * STAGE, g, c);
             weigh_keys(weights, sum, split, k, sight, item.split * SPLIT + step * 16, soft_cap, g);
-            take_spread(v, ring + slot * STAGE + HALF_STAGE, g, c);
+            take_tiles(v, ring + slot * STAGE + HALF_STAGE,
+                       item.position + 1 - item.split * SPLIT - step * 16, g, c);
             gather_values(sum, weights, v);
             loads_have_come();
             __syncwarp();

@@ -32,34 +32,49 @@ __device__ __forceinline__ void take_values(uint4 v[4][V_CHUNKS], const u8* valu
                                       (g + 8 * e) * 16);
 }
 
-// Values apart: each two rows lie 32 bytes further on than they would, so that the eight lanes that
-// load together, of four keys 2c and two chunks g, find them in eight different sets of banks.
-#define SPREAD(row) ((row) * DIM * 2 + (row) / 2 * 32)
-#define SPREAD_STAGE SPREAD(16)
+// The copy engine can also turn rows, so that whoever loads a column of them finds it in different
+// banks.  A tile is 64 coordinates of 16 values, 128 bytes a row, and of row k the 16 bytes g lie in
+// place g ^ k % 8 (PTX ISA 9.0, swizzling modes: 128B): eight lanes that load together, of four
+// rows 2c and two g, meet in no bank.  One copy is both tiles of a row's 128 coordinates, which the
+// map of all values describes (backends/cupy/tile_map.py).
 
-__device__ __forceinline__ void ask_spread(u32 stage, u32 full, const Paged& kv, int row, int count,
-                                           int lane) {
-    const u16 *keys = kv.keys + (long long)row * DIM, *values = kv.values + (long long)row * DIM;
-    u32 to = stage + HALF_STAGE;
+#define TILE (16 * 128)  // bytes; a stage begins at a multiple of eight rows
+
+struct __align__(64) TileMap {
+    u64 words[16];
+};
+
+// Sixteen keys and values from `row` on, which a page has room for, if not all exist.
+__device__ __forceinline__ void ask_tiles(u32 stage, u32 full, const u16* keys,
+                                          const TileMap& values, int row, int lane) {
     if (lane == 0) {
-        expect(full, HALF_STAGE + count * DIM * 2);
-        copy(stage, keys, count * DIM * 2, full);
+        expect(full, 2 * HALF_STAGE);
+        copy(stage, keys + (long long)row * DIM, HALF_STAGE, full);
+        asm volatile(
+            "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+            "[%0], [%1, {0, %2, 0}], [%3];" ::"r"(stage + HALF_STAGE),
+            "l"(&values), "r"(row), "r"(full)
+            : "memory");
     }
     __syncwarp();
-    if (count < 16) {
-        if (lane < 16) copy(to + SPREAD(lane), values + min(lane, count - 1) * DIM, DIM * 2, full);
-    } else if (lane < 8) {
-        copy(to + SPREAD(2 * lane), values + 2 * lane * DIM, DIM * 4, full);
-    }
 }
 
-__device__ __forceinline__ void take_spread(uint4 v[4][V_CHUNKS], const u8* values, int g, int c) {
+// Values after the last become 0, as their weights are: what was in memory might not be a number.
+__device__ __forceinline__ void take_tiles(uint4 v[4][V_CHUNKS], const u8* tiles, int count, int g,
+                                           int c) {
+    static_assert(V_CHUNKS * TILE == HALF_STAGE, "two tiles");
 #pragma unroll
     for (int r = 0; r < 4; r++)
 #pragma unroll
-        for (int e = 0; e < V_CHUNKS; e++)
-            v[r][e] = *(const uint4*)(values + SPREAD(2 * c + 8 * (r >> 1)) + (r & 1) * DIM * 2 +
-                                      (g + 8 * e) * 16);
+        for (int e = 0; e < V_CHUNKS; e++) {
+            int row = 2 * c + (r & 1) + 8 * (r >> 1);
+            v[r][e] = *(const uint4*)(tiles + e * TILE + row * 128 + (g ^ row % 8) * 16);
+        }
+    if (count >= 16) return;
+#pragma unroll
+    for (int r = 0; r < 4; r++)
+        if (2 * c + (r & 1) + 8 * (r >> 1) >= count)
+            for (int e = 0; e < V_CHUNKS; e++) v[r][e] = {0, 0, 0, 0};
 }
 
 // A column's part: lanes hold four coordinates in a row.
