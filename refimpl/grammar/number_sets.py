@@ -308,6 +308,11 @@ class NumberSet:
         return NumberSet(only=frozenset(x for x in out.only if out.has(x)), spelled=out.spelled)
 
     def is_empty(self) -> bool:
+        return self._is_empty
+
+    @cached_property
+    def _is_empty(self) -> bool:
+        """Whether no text is in it; asked of every expression that allows the set."""
         zero, end = Fraction(0), Fraction(10**MAX_DIGITS)
         return not (self.free or self.meets(zero, end) or self.mirrored.meets(zero, end))
 
