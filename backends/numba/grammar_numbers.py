@@ -13,12 +13,13 @@ import numpy as np
 from backends.numba.grammar_layout import DEAD, N_DONE, NUMBER_COLUMNS, UNKNOWN
 from refimpl.grammar.json_states import NUMBER_BYTES
 from refimpl.grammar.number_intervals import fits, interval_of
-from refimpl.grammar.number_sets import INTEGERS, NUMBER, NUMBERS, NumberSet, is_complete
+from refimpl.grammar.number_sets import INTEGERS, NUMBERS, NumberSet
 from refimpl.grammar.number_settle import digits_alike, settle, smallest_alike
+from refimpl.grammar.number_texts import NUMBER, is_complete
 
 Threads = tuple[tuple[int, NumberSet], ...]
 READY_ROWS = 24
-_EXPONENT, _FRACTION = re.compile("[eE]"), re.compile(r"\.\d*[1-9]")
+_EXPONENT, _FRACTION = re.compile("[eE]"), re.compile(r"\.(\d*[1-9]|00)")
 
 
 class NumberTables:
@@ -35,7 +36,7 @@ class NumberTables:
     def start(self, threads: Threads) -> int:
         """The state before a number, with the first rows."""
         if (threads, "") not in self.ids:
-            quick = all(interval_of(s) or s.only for _, s in threads)
+            quick = all(interval_of(part) or part.only for _, s in threads for part in s.parts)
             self.explore(self.state(threads, ""), READY_ROWS if quick else 1)
         return self.ids[threads, ""]
 

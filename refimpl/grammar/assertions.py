@@ -10,6 +10,7 @@ from typing import Any
 from refimpl.errors import InputError
 from refimpl.grammar.algebra import Algebra, possible_array
 from refimpl.grammar.constants import But, ConstantSets
+from refimpl.grammar.doubles import INFINITE
 from refimpl.grammar.formats import format_language, outer_language
 from refimpl.grammar.json_values import (
     KINDS,
@@ -62,7 +63,6 @@ ASSERTIONS = frozenset({
     "properties", "patternProperties", "additionalProperties", "propertyNames", "required",
     "minProperties", "maxProperties",
 })  # fmt: skip
-_OVERFLOW = Fraction(2**1024 - 2**970)  # from here on a number is read as an infinite double
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
@@ -264,12 +264,14 @@ class Assertions:
 
 
 def beyond_doubles(value: float) -> NumberSet:
-    return NumberSet(lo=_OVERFLOW) if value > 0 else NumberSet(hi=-_OVERFLOW)
+    if value > 0:
+        return NumberSet(lo=INFINITE, spelled="dotted")
+    return NumberSet(hi=-INFINITE, spelled="dotted")
 
 
 def without(values: list[Any]) -> NumberSet:
     """All numbers but those that are read as one of these."""
-    lo = -_OVERFLOW if -math.inf in values else None
-    hi = _OVERFLOW if math.inf in values else None
+    lo = -INFINITE if -math.inf in values else None
+    hi = INFINITE if math.inf in values else None
     finite = frozenset(fraction(x) for x in values if not is_infinite(x))
     return NumberSet(lo=lo, hi=hi, lo_open=lo is not None, hi_open=hi is not None, without=finite)

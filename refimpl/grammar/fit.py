@@ -102,7 +102,7 @@ class Fit:
 
     def _has_value(self, expr: Expr, sat: Sat) -> bool:
         u = self.reader.union(expr)
-        if u.literals or u.numbers or u.strings:
+        if u.literals or u.strings or not all(s.is_empty() for s in u.numbers):
             return True
         return any(self._has_array(a, sat) for a in u.arrays) or any(
             self._has_object(o, sat) for o in u.objects

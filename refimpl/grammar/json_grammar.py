@@ -44,8 +44,9 @@ from refimpl.grammar.json_states import (
 from refimpl.grammar.json_values import read
 from refimpl.grammar.machine import Action, Go, Pop, Push, Row, Ways
 from refimpl.grammar.number_intervals import fits
-from refimpl.grammar.number_sets import NumberSet, is_complete
+from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.number_settle import settle, smallest_alike
+from refimpl.grammar.number_texts import is_complete
 from refimpl.grammar.object_steps import ObjectSteps, grouped
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import ArrayShape, Expr

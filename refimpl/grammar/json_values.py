@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 
 from refimpl.errors import InputError
+from refimpl.grammar.doubles import EXACT
 
 KINDS = ("literal", "number", "string", "array", "object")
 MAX_DIGITS = 4000  # of an integer that is read as one
@@ -24,8 +25,13 @@ def is_infinite(value: Any) -> TypeGuard[float]:
 
 
 def fraction(value: int | float | Fraction) -> Fraction:
-    """The decimal number that was written, not the double nearest to it."""
-    return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    """The decimal number that was written, not the double nearest to it; a large double as it is.
+
+    >>> fraction(0.1), int(fraction(1e23))
+    (Fraction(1, 10), 99999999999999991611392)
+    """
+    small = isinstance(value, float) and abs(value) < EXACT
+    return Fraction(repr(value)) if small else Fraction(value)
 
 
 def canonical(value: Any) -> str:
@@ -50,19 +56,13 @@ def kind_of(value: Any) -> str:
 def read(text: str | bytes) -> Any:
     """A value that was written, as those who compare it read it.
 
-    A number with a fraction or an exponent is the double nearest to it: 0.1 and 0.1 with a 1 far
-    behind are the same item of an array.  What lies beyond all doubles is infinite.  Where doubles
-    are further apart than integers, numbers stay as they are written.
+    A number with a point or an exponent is the double nearest to it: 0.1 and 0.1 with a 1 far
+    behind are the same item of an array.  What lies beyond all doubles is infinite.
 
-    >>> read("[1.50, 1e999, 0.1000000000000000000001]")
-    [1.5, inf, 0.1]
+    >>> read("[1.50, 1e999, 0.1000000000000000000001, 9007199254740993, 9007199254740993.0]")
+    [1.5, inf, 0.1, 9007199254740993, 9007199254740992.0]
     """
-    return json.loads(text, parse_float=_double, parse_int=_integer)
-
-
-def _double(text: str) -> float | Fraction:
-    x = float(text)
-    return x if abs(x) < 2**53 or is_infinite(x) else Fraction(text)
+    return json.loads(text, parse_int=_integer)
 
 
 def _integer(text: str) -> int | float:

@@ -1,6 +1,6 @@
 """`can_complete` in whole numbers: the same answers, quicker, for common sets.
 
-`number_sets.can_complete` is the definition, in exact fractions.  Most sets are an interval,
+`number_texts.can_complete` is the definition, in exact fractions.  Most sets are an interval,
 perhaps of multiples, or a few single values.  Then the numbers that begin with a text are an
 interval too, [m, m + 1) times a power of ten, and to compare the two whole numbers suffice: an
 `Interval` counts in units that its bounds and its step are multiples of.
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from refimpl.grammar.number_sets import MAX_EXPONENT, NUMBER, NumberSet, can_complete, scales
+from refimpl.grammar.number_sets import MAX_DIGITS, NumberSet
+from refimpl.grammar.number_texts import MAX_EXPONENT, NUMBER, can_complete, scales
 
 _EXPONENTS = range(-MAX_EXPONENT, MAX_EXPONENT + 1)
 
@@ -103,10 +104,7 @@ def _scales(k: int) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def interval_of(s: NumberSet) -> Interval | None:
     """The part of a set that is not negative; None if the set is no interval."""
-    digits = s.spelled == "digits"
-    if s.only is not None or s.without or s.not_steps:
-        return None
-    if digits and (s.step is None or s.step.denominator != 1):
+    if s.by_spelling or s.only is not None or s.without or s.not_steps:
         return None
     lo, hi = s.bounds
     if lo is not None and (lo < 0 or (lo == 0 and not s.lo_open)):
@@ -122,10 +120,9 @@ def interval_of(s: NumberSet) -> Interval | None:
 @lru_cache(maxsize=4096)
 def points_of(s: NumberSet) -> tuple[tuple[str, NumberSet], ...]:
     """A finite set as sets of one number, each with its digits less the zeros around them."""
-    members = sorted(x for x in s.only or () if s.has(x))
-    step = Fraction(1) if s.spelled == "digits" else None
-    whole = (x for x in members if step is None or x.denominator == 1)
-    return tuple((_digits(x), NumberSet(lo=x, hi=x, step=step, spelled=s.spelled)) for x in whole)
+    members = sorted(x for x in s.points if s.has(x))
+    step, spelled = (s.step, s.spelled) if s.spelled == "digits" else (None, "plain")
+    return tuple((_digits(x), NumberSet(lo=x, hi=x, step=step, spelled=spelled)) for x in members)
 
 
 def _digits(x: Fraction) -> str:
@@ -143,6 +140,8 @@ def _fits_some(s: NumberSet, text: str) -> bool:
 
 def fits(s: NumberSet, text: str) -> bool:
     """Whether some number of the set begins with `text`: equal to `can_complete`."""
+    if s.by_spelling:
+        return any(fits(part, text) for part in s.by_spelling)
     if s.only is not None:
         return _fits_some(s, text)
     m = NUMBER.fullmatch(text)
@@ -166,9 +165,10 @@ def fits(s: NumberSet, text: str) -> bool:
     longer = m[3] is None and digits > 0
     if not (longer or one_digit):
         return False
-    powers = scales(s.mirrored if m[1] else s, digits, 10 ** len(fraction))
-    if longer and interval.meets_scaled(digits, 0, range(1, powers.stop)):
+    s, unit = s.mirrored if m[1] else s, 10 ** len(fraction)
+    if longer and interval.meets_scaled(digits, 0, scales(s, digits, unit, 1, MAX_DIGITS)):
         return True
+    powers = scales(s, digits, unit, -MAX_EXPONENT, MAX_EXPONENT)
     return one_digit and interval.meets_scaled(digits, k, powers)
 
 
@@ -176,7 +176,7 @@ def _digits_fit(interval: Interval, m: int) -> bool:
     """The number as it stands, or with more digits."""
     if interval.is_multiple(m, 0) and interval.is_above_the_bottom(m, 0):
         return interval.is_below_the_top(m, 0)
-    return m > 0 and interval.meets_scaled(m, 0, _EXPONENTS[MAX_EXPONENT + 1 :])
+    return m > 0 and interval.meets_scaled(m, 0, range(1, MAX_DIGITS + 1))
 
 
 def _some_exponent(allowed: range, sign: str, digits: str) -> bool:

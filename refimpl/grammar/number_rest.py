@@ -11,15 +11,15 @@ both.  Forms are tried in the order of their length.
 '25'
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
-from refimpl.grammar.number_sets import MAX_EXPONENT, NumberSet, is_complete, lcm
+from refimpl.grammar.number_sets import MAX_DIGITS, NumberSet, lcm
+from refimpl.grammar.number_texts import MAX_EXPONENT, can_complete, is_complete
 
-MAX_LENGTH = 340  # no double has more digits before its point
 _BEGUN = re.compile(r"(-?)(\d*)(\.?)(\d*)(?:([eE])([+-]?)(\d*))?")
 
 
@@ -29,8 +29,9 @@ def shortest_rest(s: NumberSet, text: str) -> str | None:
         return ""
     if s.free:
         return "0"
-    for length in range(1, MAX_LENGTH):
-        for candidate in _of_length(s, text, length):
+    parts = [part for part in s.parts if can_complete(part, text)]
+    for length in range(1, MAX_DIGITS):
+        for candidate in chain.from_iterable(_of_length(p, text, length) for p in parts):
             if is_complete(s, text + candidate):
                 return candidate
     return None
@@ -134,16 +135,10 @@ def _near(s: NumberSet, a: Fraction, b: Fraction) -> bool:
 def _first(s: NumberSet, a: Fraction, b: Fraction, unit: Fraction) -> Fraction | None:
     """The smallest multiple of `unit` in [a, b) that the set has."""
     if s.only is not None:
-        fits = (x for x in s.only if a <= x < b and not x % unit and s.has(x))
+        fits = (x for x in s.points if a <= x < b and not x % unit and s.has(x))
         return min(fits, default=None)
     step = lcm(s.step, unit)
     assert step is not None
     lo, hi = s.bounds
-    start = math.ceil((a if lo is None else max(a, lo)) / step)
-    for k in range(start, start + 66 + 4 * len(s.without)):
-        x = k * step
-        if x >= b or (hi is not None and x > hi):
-            return None
-        if s.has(x):
-            return x
-    return None
+    x = s.first_multiple(step, a if lo is None else max(a, lo), b if hi is None else min(b, hi))
+    return x if x is not None and x < b else None

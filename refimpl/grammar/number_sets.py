@@ -1,44 +1,42 @@
-"""Sets of numbers, and which decimal texts can still become a member.
+"""Sets of numbers: what a schema says about one.
 
 JSON Schema compares values, not spellings: 1.0 and 1e2 are integers, and `const: 1` admits 1.00.
 A set is an interval, perhaps restricted to multiples, with holes; sets are closed under
 intersection, and a complement is a union of sets.  Arithmetic is exact (`Fraction`).
 
-Spelling.  An unrestricted number may be any that JSON allows.  A restricted one is written plainly
-(`-12.50`) or in scientific notation with one leading non-zero digit and an exponent of at most
-three digits, up to 300 (`1.25e+2`), which is what JSON writers print.  Then every prefix fixes an
-interval of values up to a power of ten, and "can this be completed" is decided exactly.
+Rounding.  Most readers turn a number with a point or an exponent into a double (`doubles`).  What a
+set says holds for the number that is written and for the double that is read: strict bounds and
+holes keep half a unit in the last place away.  From 2^53 on doubles are further apart than whole
+numbers, so that 9007199254740993.0 is read as another number than 9007199254740993.  There a set is
+two, one for numbers of digits alone and one for the others (`by_spelling`).
 
-Rounding.  Most readers turn a number with a fraction into a double.  So that a value strictly below
-a bound stays so after rounding, strict bounds keep a distance of half a unit in the last place.
-
->>> percent = NumberSet(lo=Fraction(0), hi=Fraction(100))
->>> [can_complete(percent, t) for t in ("10", "100", "101", "100.0", "100.1", "1.5e", "1.5e2")]
-[True, True, False, True, False, True, False]
 >>> INTEGERS.has(Fraction(3)), INTEGERS.has(Fraction(1, 2))
 (True, False)
+>>> above = NumberSet(lo=Fraction(2**53), lo_open=True)
+>>> [s.has(Fraction(2**53 + 1)) for s in above.by_spelling]
+[True, False]
 """
 
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-MAX_EXPONENT = 300
-# How a number may begin: sign, whole part, fraction with its point, exponent with its letter.
-NUMBER = re.compile(r"(-?)(?:(0|[1-9]\d*)(\.(\d*))?((?<!\.)[eE]([+-]?)(\d*))?)?")
-_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+from refimpl.grammar.doubles import EXACT, Hole, beyond, hole, inside, is_double, is_large, written
+
+MAX_DIGITS = 340  # before the point; no double has more
+_FINE = 2**50  # up to so many steps from 0 some doubles between two multiples are neither
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NumberSet:
     """lo <= x <= hi (strict where `open`), a multiple of `step`, of no `not_steps`, in no hole.
 
-    `spelled` is "digits" for draft 4, where an integer has neither fraction nor exponent, "dotted"
-    for its complement, "plain" where only this module's spellings are allowed, and "any" otherwise.
+    `spelled` is "digits" where a number has neither point nor exponent, as an integer of draft 4,
+    "dotted" where it has one, "plain" where only `number_texts` says what is allowed, "exact" where
+    nobody rounds, and "any" otherwise.
     """
 
     lo: Fraction | None = None
@@ -72,15 +70,90 @@ class NumberSet:
         return self == NUMBERS
 
     @cached_property
-    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
-        lo = self.lo if self.lo is None or not self.lo_open else _beyond(self.lo, +1)
-        hi = self.hi if self.hi is None or not self.hi_open else _beyond(self.hi, -1)
-        return lo, hi
+    def by_spelling(self) -> "tuple[NumberSet, ...]":
+        """The numbers of digits alone, and the others; nothing if one set says it for both."""
+        if self.spelled == "digits":
+            return () if self.step and self.step.denominator == 1 else (self._digits,)
+        if self.spelled != "any" or self._is_read_alike():
+            return ()
+        return self._digits, replace(self, spelled="dotted")
+
+    @property
+    def parts(self) -> "tuple[NumberSet, ...]":
+        """Sets, one for each spelling if that matters, that are this one together."""
+        return self.by_spelling or (self,)
+
+    @property
+    def _digits(self) -> "NumberSet":
+        return replace(self, spelled="digits", step=lcm(self.step, Fraction(1)))
+
+    def _is_read_alike(self) -> bool:
+        """Whether doubles tell apart all that matters, or nothing large does."""
+        if any(is_large(x) and (open_ or not is_double(x)) for x, open_ in self._ends()):
+            return False
+        if any(is_large(x) and written(x) != {x} for x in self.only or ()):
+            return False
+        if self.holes and (self.holes[0][0] <= -EXACT or self.holes[-1][1] >= EXACT):
+            return False
+        if self.only is not None or (reach := self.reach) is None:
+            return True
+        lo, hi = self.bounds
+        return lo is not None and hi is not None and -reach <= lo and hi <= reach
+
+    def _ends(self) -> Iterator[tuple[Fraction, bool]]:
+        if self.lo is not None:
+            yield self.lo, self.lo_open
+        if self.hi is not None:
+            yield self.hi, self.hi_open
 
     @cached_property
-    def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
-        """What is read as one of `without`, both ends included, in order."""
-        return tuple(sorted(map(_hole, self.without)))
+    def reach(self) -> Fraction | None:
+        """How far a number and its double are both multiples, or both none, as `has` knows it.
+
+        A large double is whole and even, hence a multiple of 2, of 1, of 1/100.
+        """
+        limits = [_FINE * s for s in self.not_steps]
+        if limits or (self.step is not None and self.step.numerator > 2):
+            limits.append(Fraction(EXACT))
+        return min(limits, default=None)
+
+    @cached_property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        """How far members go; strict bounds as far as they are read as being beyond them."""
+        lo = None if self.lo is None else self._bound(self.lo, self.lo_open, +1)
+        hi = None if self.hi is None else self._bound(self.hi, self.hi_open, -1)
+        if self.spelled not in ("dotted", "plain") or (reach := self.reach) is None:
+            return lo, hi
+        return (
+            -reach if lo is None else max(lo, -reach),
+            reach if hi is None else min(hi, reach),
+        )
+
+    def _bound(self, x: Fraction, is_open: bool, sign: int) -> Fraction:
+        if self.spelled == "exact" or (self.spelled != "dotted" and is_large(x)):
+            return x
+        return beyond(x, sign) if is_open else inside(x, sign) if is_large(x) else x
+
+    @cached_property
+    def points(self) -> frozenset[Fraction]:
+        """The values of texts that stand for one of `only`."""
+        if self.spelled != "dotted" or self.only is None:
+            return self.only or frozenset()
+        return frozenset().union(*map(written, self.only))
+
+    def _hole(self, x: Fraction) -> Hole:
+        if self.spelled == "exact" or (self.spelled != "dotted" and is_large(x)):
+            return x, x
+        return hole(x)
+
+    @cached_property
+    def holes(self) -> tuple[Hole, ...]:
+        """What is read as one of `without`, both ends included, in order; none inside another."""
+        out: list[Hole] = []
+        for a, b in sorted(map(self._hole, self.without)):
+            if not out or b > out[-1][1]:
+                out.append((a, b))
+        return tuple(out)
 
     def _hole_from(self, x: Fraction) -> int:
         """The first hole that does not end below x."""
@@ -89,8 +162,8 @@ class NumberSet:
     @cached_property
     def magnitudes(self) -> tuple[int, int]:
         """Of the smallest and the largest number that describes the set, signs aside."""
-        known = (*self.bounds, self.step, *self.not_steps, *(self.only or self.without))
-        sizes = [_magnitude(abs(x)) for x in known if x]
+        known = (*self.bounds, self.step, *self.not_steps, *(self.points or self.without))
+        sizes = [magnitude_of(abs(x)) for x in known if x]
         return min(sizes, default=1), max(sizes, default=1)
 
     @cached_property
@@ -112,59 +185,111 @@ class NumberSet:
             (lo is None or x > lo or (x == lo and not self.lo_open))
             and (hi is None or x < hi or (x == hi and not self.hi_open))
             and (self.step is None or (x / self.step).denominator == 1)
-            and all((x / s).denominator != 1 for s in self.not_steps)
-            and (self.only is None or x in self.only)
-            and not self._is_in_hole(x)
+            and (self.only is None or x in self.points)
+            and self._hole_at(x) is None
         )
 
-    def _is_in_hole(self, x: Fraction) -> bool:
+    def _hole_at(self, x: Fraction) -> Hole | None:
+        """What x is excluded with, if it is."""
         i = self._hole_from(x)
-        return i < len(self.holes) and self.holes[i][0] <= x
+        if i < len(self.holes) and self.holes[i][0] <= x:
+            return self.holes[i]
+        return next((h for h in self._multiples_at(x) if h[0] <= x <= h[1]), None)
+
+    def _multiples_at(self, x: Fraction) -> Iterator[Hole]:
+        """The holes that the multiples of `not_steps` around x make."""
+        for s in self.not_steps:
+            k = math.floor(x / s)
+            yield from (self._hole(k * s), self._hole((k + 1) * s))
 
     def meets(self, a: Fraction, b: Fraction | None) -> bool:
         """Whether some member lies in [a, b), or in [a, infinity)."""
+        if self.by_spelling:
+            return any(s.meets(a, b) for s in self.by_spelling)
         if self.only is not None:
-            return any(a <= x and (b is None or x < b) and self.has(x) for x in self.only)
+            return any(a <= x and (b is None or x < b) and self.has(x) for x in self.points)
         lo, hi = self.bounds
         start = a if lo is None else max(a, lo)
-        closed = hi is not None and (b is None or hi < b)
-        end = hi if closed else b
+        ends = hi is not None and (b is None or hi < b)
+        closed, end = ends and not self.hi_open, hi if ends else b
         if end is not None and (start > end or (start == end and not closed)):
+            return False
+        if self._is_contradiction:
             return False
         if self.step is None:
             return self._real_in(start, end)
-        return self._multiple_in(start, end, closed)
+        if self.step >= 1 and not self.not_steps and not self._has_wide_holes():
+            return self._many_in(start, end, closed) or self._first_in(start, end, closed)
+        return self._first_in(start, end, closed)
 
-    def _multiple_in(self, start: Fraction, end: Fraction | None, closed: bool) -> bool:
+    def _has_wide_holes(self) -> bool:
+        """Whether one may take several whole numbers."""
+        wide = self.spelled == "dotted" and bool(self.holes)
+        return wide and (self.holes[0][0] <= -EXACT or self.holes[-1][1] >= EXACT)
+
+    @cached_property
+    def _is_contradiction(self) -> bool:
+        """Whether what must be multiples must be none."""
+        step = self.step
+        return step is not None and any((step / s).denominator == 1 for s in self.not_steps)
+
+    def _many_in(self, start: Fraction, end: Fraction | None, closed: bool) -> bool:
+        """Whether there are more multiples than holes, which take one at most."""
         assert self.step is not None
-        k = math.ceil(start / self.step)
-        if self.step >= 1 and not self.not_steps:  # a hole is narrower, and takes one at most
-            if end is None:
-                return True
-            last = math.floor(end / self.step)
-            last -= not closed and last * self.step == end
-            holes = bisect_right(self.holes, end, key=_begin) - self._hole_from(start)
-            if last - k + 1 > holes:
-                return True
-        for i in range(k, k + 66 + 4 * len(self.without)):
-            x = i * self.step
-            if end is not None and (x > end or (x == end and not closed)):
-                return False
+        if end is None:
+            return True
+        last = math.floor(end / self.step)
+        last -= not closed and last * self.step == end
+        first = math.ceil(start / self.step)
+        first += not self.has(first * self.step)  # an open end, if it is in no hole
+        return last - first + 1 > bisect_right(self.holes, end, key=_begin) - self._hole_from(start)
+
+    def _first_in(self, start: Fraction, end: Fraction | None, closed: bool) -> bool:
+        assert self.step is not None
+        x = self.first_multiple(self.step, start, end)
+        return x is not None and (closed or x != end)
+
+    def first_multiple(
+        self, step: Fraction, start: Fraction, end: Fraction | None
+    ) -> Fraction | None:
+        """The smallest multiple of `step` that is a member, from `start` up to `end`."""
+        k = math.ceil(start / step)
+        for _ in range(66 + 4 * len(self.without)):
+            x = k * step
+            if end is not None and x > end:
+                return None
             if self.has(x):
-                return True
-        return False
+                return x
+            passed = self._hole_at(x)
+            k = max(k, math.floor(passed[1] / step) if passed else k) + 1
+        return None
 
     def _real_in(self, start: Fraction, end: Fraction | None) -> bool:
         at = start
-        for i in range(self._hole_from(start), len(self.holes)):
-            a, b = self.holes[i]
-            if a > at:
-                break
-            at = b
+        while (end is None or at < end) and (past := self._past(at)) is not None:
+            at = past
         return end is None or at < end or (at == start == end and self.has(at))
 
+    def _past(self, x: Fraction) -> Fraction | None:
+        """Where the hole ends that what lies next to x is in, if it is in one."""
+        i = bisect_right(self.holes, x, key=_end)
+        if i < len(self.holes) and self.holes[i][0] <= x:
+            return self.holes[i][1]
+        return next((b for a, b in self._multiples_at(x) if a <= x < b), None)
+
     def both(self, other: "NumberSet") -> "NumberSet | None":
-        """The members of both, or None if there are none."""
+        """The members of both, or None if there are none.
+
+        A set in which numbers are, but none that is read as one, is kept: its complement differs
+        from that of nothing.
+        """
+        out = self._meet(other)
+        if out is None or (out.is_empty() and replace(out, spelled="exact").is_empty()):
+            return None
+        return out
+
+    def _meet(self, other: "NumberSet") -> "NumberSet | None":
+        """What both say, be it possible or not; None if they are spelled apart."""
         lo, lo_open = _tighter(self.lo, self.lo_open, other.lo, other.lo_open, +1)
         hi, hi_open = _tighter(self.hi, self.hi_open, other.hi, other.hi_open, -1)
         spelled = {self.spelled, other.spelled} - {"any"}
@@ -178,13 +303,18 @@ class NumberSet:
             without=_union(self.without, other.without),
             spelled=spelled.pop() if spelled else "any",
         )  # fmt: skip
-        if out.only is not None:
-            members = frozenset(x for x in out.only if out.has(x))
-            out = NumberSet(only=members, spelled=out.spelled)
-        return None if out.is_empty() else out
+        if out.only is None:
+            return out
+        return NumberSet(only=frozenset(x for x in out.only if out.has(x)), spelled=out.spelled)
 
     def is_empty(self) -> bool:
-        return not can_complete(self, "")
+        return self._is_empty
+
+    @cached_property
+    def _is_empty(self) -> bool:
+        """Whether no text is in it; asked of every expression that allows the set."""
+        zero, end = Fraction(0), Fraction(10**MAX_DIGITS)
+        return not (self.free or self.meets(zero, end) or self.mirrored.meets(zero, end))
 
     def non(self) -> "Iterator[NumberSet]":
         if self.lo is not None:
@@ -208,25 +338,12 @@ PLAIN = NumberSet(spelled="plain")
 DIGITS = NumberSet(step=Fraction(1), spelled="digits")
 
 
-@lru_cache(maxsize=1 << 16)
-def _hole(x: Fraction) -> tuple[Fraction, Fraction]:
-    return _beyond(x, -1), _beyond(x, +1)
-
-
-def _begin(hole: tuple[Fraction, Fraction]) -> Fraction:
+def _begin(hole: Hole) -> Fraction:
     return hole[0]
 
 
-def _end(hole: tuple[Fraction, Fraction]) -> Fraction:
+def _end(hole: Hole) -> Fraction:
     return hole[1]
-
-
-def _beyond(x: Fraction, sign: int) -> Fraction:
-    """Halfway to the next double on that side: nearer values may round to `x`."""
-    if abs(x) >= 2**53:
-        return x
-    near = float(x)
-    return (Fraction(near) + Fraction(math.nextafter(near, sign * math.inf))) / 2
 
 
 def _tighter(
@@ -257,76 +374,6 @@ def _only(
     return b if a is None else a if b is None else a & b
 
 
-def is_complete(s: NumberSet, text: str) -> bool:
-    """Whether `text` is a number of the set, as it stands."""
-    m = _JSON.fullmatch(text)
-    if not m:
-        return False
-    if s.free:
-        return True
-    dotted = bool(m[2] or m[3])
-    if s.spelled in ("digits", "dotted") and dotted != (s.spelled == "dotted"):
-        return False
-    value = Fraction(text) if dotted else Fraction(int(text))  # which is the quicker
-    return (not m[3] or _scientific(text)) and s.has(value)
-
-
-def _scientific(text: str) -> bool:
-    mantissa, exponent = re.split("[eE]", text)
-    digits = exponent.lstrip("+-")
-    return bool(re.fullmatch(r"-?[1-9](\.\d+)?", mantissa)) and (
-        len(digits) <= 3 and int(digits or 0) <= MAX_EXPONENT
-    )
-
-
-def can_complete(s: NumberSet, text: str) -> bool:
-    """Whether some number of the set, spelled as this module allows, begins with `text`."""
-    m = NUMBER.fullmatch(text)
-    if not m:
-        return False
-    if s.free:
-        return True
-    if s.spelled == "digits" and (m[3] is not None or m[5] is not None):
-        return False
-    if m[5]:
-        return _exponent_fits(s, text, m)
-    s = s.mirrored if m[1] else s
-    if m[2] is None:
-        return s.meets(Fraction(0), None) or (not text and can_complete(s, "-"))
-    fraction = m[4] or ""
-    value, width = Fraction(f"{m[2]}.{fraction}0"), Fraction(1, 10 ** len(fraction))
-    if is_complete(s, text.lstrip("-")) or _plain_fits(s, m, value, width):
-        return True
-    one_digit = len(m[2]) == 1 and m[2] != "0" and s.spelled != "digits"
-    return one_digit and any(s.meets(value * p, (value + width) * p) for p in _powers(s, value))
-
-
-def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fraction) -> bool:
-    if s.spelled == "digits":
-        if m[2] == "0":
-            return False
-        s = s.both(INTEGERS) or s
-    if s.spelled != "digits" and s.meets(value, value + width):
-        return True
-    if m[3] is not None or m[2] == "0":
-        return False
-    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value) if p > 1)
-
-
-def _powers(s: NumberSet, value: Fraction) -> Iterator[Fraction]:
-    """Powers of ten at which scaled intervals can begin or cease to meet the set."""
-    yield from (Fraction(10) ** k for k in scales(s, value.numerator, value.denominator))
-
-
-def scales(s: NumberSet, numerator: int, denominator: int) -> range:
-    """Their exponents.  Far beyond the bounds and steps no member is looked for."""
-    least, most = s.magnitudes
-    scale = magnitude(numerator, denominator) if numerator else 0
-    low = max(-MAX_EXPONENT, least - scale - 3)
-    high = min(MAX_EXPONENT, most - min(scale, 0) + 3)
-    return range(low, high + 1)
-
-
 def magnitude(numerator: int, denominator: int) -> int:
     """How many digits stand before the point; of 0.05, which is 1/20, minus one."""
     if whole := numerator // denominator:
@@ -334,43 +381,5 @@ def magnitude(numerator: int, denominator: int) -> int:
     return 1 - len(str(denominator // numerator))
 
 
-def _magnitude(x: Fraction) -> int:
+def magnitude_of(x: Fraction) -> int:
     return magnitude(x.numerator, x.denominator)
-
-
-def _exponent_fits(s: NumberSet, text: str, m: "re.Match[str]") -> bool:
-    digits = m[7]
-    if len(digits) > 3 or not re.fullmatch(r"-?[1-9](\.\d+)?", re.split("[eE]", text)[0]):
-        return False
-    mantissa, s = abs(Fraction(re.split("[eE]", text)[0])), s.mirrored if m[1] else s
-    low, high = _exponent_range(s, mantissa)
-    signs = [m[6]] if m[6] or digits else ["+", "-"]
-    for sign in signs:
-        for size in _exponents(digits):
-            e = -size if sign == "-" else size
-            if low <= e <= high and s.has(mantissa * Fraction(10) ** e):
-                return True
-    return False
-
-
-def _exponent_range(s: NumberSet, mantissa: Fraction) -> tuple[int, int]:
-    """Exponents outside it lead past the bounds, or below the smallest positive multiple.
-
-    One more on each side is let in: a magnitude is right to one.
-    """
-    lo, hi = s.bounds
-    if hi is not None and hi <= 0:
-        return 0, -1
-    size = _magnitude(mantissa)
-    least = max((x for x in (lo, s.step) if x is not None and x > 0), default=None)
-    low = -MAX_EXPONENT if least is None else _magnitude(least) - size - 1
-    return low, MAX_EXPONENT if hi is None else _magnitude(hi) - size + 1
-
-
-def _exponents(digits: str) -> Iterator[int]:
-    """The exponents that begin with these digits and have at most three."""
-    for extra in range(0 if digits else 1, 4 - len(digits)):
-        for tail in range(10**extra):
-            e = int(digits + (str(tail).zfill(extra) if extra else ""))
-            if e <= MAX_EXPONENT:
-                yield e

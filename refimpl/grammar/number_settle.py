@@ -13,8 +13,10 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
-from refimpl.grammar.number_sets import DIGITS, INTEGERS, NUMBER, PLAIN, NumberSet
+from refimpl.grammar.number_sets import DIGITS, INTEGERS, PLAIN, NumberSet
+from refimpl.grammar.number_texts import NUMBER
 
+_DOTTED = re.compile("[.eE]")
 _WHOLE = re.compile(r"(-?)([1-9]\d*)(\.\d*)?")
 
 
@@ -26,6 +28,8 @@ def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
     >>> settle(NumberSet(hi=Fraction(500)), "389.25")[1]
     '100.0'
     """
+    if len(s.by_spelling) > 1 and _DOTTED.search(text):
+        s = s.by_spelling[1]
     s = _without_bounds(s, text)
     if s.free:
         return s, _skeleton(text)
@@ -44,7 +48,7 @@ def settle(s: NumberSet, text: str) -> tuple[NumberSet, str]:
 
 def smallest_alike(sets: Iterable[NumberSet], text: str) -> str:
     """The smallest text that compares with all bounds as this one does, as far as any tail can."""
-    m = NUMBER.fullmatch(text)
+    sets, m = [part for s in sets for part in s.parts], NUMBER.fullmatch(text)
     if not m or m[2] is None:
         return text
     whole, fraction = m[2], m[4] or ""
@@ -56,7 +60,8 @@ def smallest_alike(sets: Iterable[NumberSet], text: str) -> str:
     else:
         digits, marks = whole + fraction, [(w + f).lstrip("0") for w, f in bounds]
     point = len(digits) - len(fraction)
-    by_place = any(s.step and (s.step < 1 or fraction.strip("0")) for s in sets)
+    scales = len(whole) == 1 and whole != "0"  # with an exponent zeros have places, too: 1.001e2
+    by_place = any(s.step and (s.step < 1 or scales or fraction.strip("0")) for s in sets)
     solid = point + len(fraction.rstrip("0")) if by_place else 0
     kept = smallest_digits(digits, marks, "0" if whole == "0" else "1", solid)
     integer = whole if whole == "0" else kept[:point].ljust(point, "0")
@@ -75,6 +80,7 @@ def digits_alike(sets: Sequence[NumberSet]) -> dict[str, str]:
     {'4': '3', '7': '6', '8': '6', '9': '6'}
     """
     out: dict[str, str] = {}
+    sets = [part for s in sets for part in s.parts]
     if not all(map(_only_compares, sets)):
         return out
     bounds = [b for s in sets for one in (s, s.mirrored) for b in bounds_of(one)]
@@ -169,10 +175,16 @@ def _without_bounds(s: NumberSet, text: str) -> NumberSet:
         return s
     if len(m[2]) < 2 and not whole:
         return s
-    near, far = (s.bounds[0], s.hi) if not m[1] else (s.bounds[1], s.lo)
-    if far is not None or (near is not None and (near if not m[1] else -near) > int(m[2])):
+    parts = [part.mirrored if m[1] else part for part in s.parts]
+    if parts[0].hi is not None or any(_may_be_crossed(part, int(m[2])) for part in parts):
         return s
     return _unbounded(s)
+
+
+def _may_be_crossed(s: NumberSet, whole: int) -> bool:
+    """Whether a number that begins so may lie below the set."""
+    lo = s.bounds[0]
+    return lo is not None and (whole < lo or (whole == lo and s.lo_open))
 
 
 @lru_cache(maxsize=4096)

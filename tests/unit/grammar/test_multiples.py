@@ -48,11 +48,11 @@ def test_a_multiple_is_valid_read_exactly_and_in_doubles_if_they_lose_nothing(st
     for _ in range(80):
         text = some_number(machine, rnd)
         assert exact.is_valid(exactly(text))
-        if all(Fraction(float(x)) == Fraction(x) for x in (text, str(step))):
+        if Fraction(step) == Fraction(str(step)):
             assert rounded.is_valid(json.loads(text))
 
 
-@pytest.mark.parametrize(("step", "text"), [(0.01, "0.07"), (0.1, "0.3"), (3, "1.2e121")])
+@pytest.mark.parametrize(("step", "text"), [(0.01, "0.07"), (0.1, "0.3"), (0.05, "1.15")])
 def test_a_validator_that_divides_doubles_refuses_what_is_right(step: float, text: str):
     machine = machine_of(schema := {"multipleOf": step})
     end = machine.advance(machine.start, text.encode())

@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 
 from refimpl.grammar.number_intervals import fits
 from refimpl.grammar.number_rest import shortest_rest
-from refimpl.grammar.number_sets import (
-    INTEGERS,
-    NUMBER,
-    NumberSet,
-    can_complete,
-    is_complete,
-)
+from refimpl.grammar.number_sets import INTEGERS, NumberSet
 from refimpl.grammar.number_settle import digits_alike, settle, smallest_alike
+from refimpl.grammar.number_texts import NUMBER, can_complete, is_complete
 
 F = Fraction
 SETS = [
@@ -187,6 +182,16 @@ def test_digits_alike_end_texts_alike(sets: list[NumberSet], text: str):
         assert bool(NUMBER.fullmatch(one)) == bool(NUMBER.fullmatch(other))
         if NUMBER.fullmatch(one):
             assert smallest_alike(sets, one) == smallest_alike(sets, other), (one, other)
+
+
+@pytest.mark.parametrize("s", [INTEGERS, NumberSet(step=F(1), lo=F(-1000))], ids=("all", "some"))
+def test_zeros_behind_the_point_have_places(s: NumberSet):
+    """1.05e2 is an integer and 1.005e2 is none; read digit by digit, as the states are."""
+    for text, whole in (("1.05e2", True), ("1.005e2", False), ("1.005e3", True), ("-1.01e2", True)):
+        t, short = s, ""
+        for character in text:
+            t, short = settle(t, short + character)
+        assert is_complete(t, short) == whole, text
 
 
 def test_a_bounded_number_needs_few_states():
