@@ -1,0 +1,187 @@
+"""What an array whose items must differ still needs: places, and enough values to fill them.
+
+An array that is half written needs some more items, each at a place that says what it may be: the
+schema of the item, and which `contains` it is to be counted by.  Where more values are allowed than
+there are items, one is always left.  The others, of which only a few values are allowed, must be
+given different ones: a matching in a bipartite graph (Kuhn's augmenting paths).
+
+With `contains` there are several ways to go on, and each needs other places: a *plan*, in which
+order does not matter.  The array can be finished if for some plan there is a matching.
+
+>>> matching([["1", "2"], ["1"]]), matching([["1"], ["1"]])
+(True, False)
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from refimpl.grammar.constants import But, holds
+from refimpl.grammar.members import Sat
+from refimpl.grammar.shapes import ArrayShape, Expr, Union
+from refimpl.grammar.unfinished import OpenArray
+
+if TYPE_CHECKING:
+    from refimpl.grammar.fit import Fit
+
+MAX_MEMBERS = 1000  # sets of more are not listed, unless more items are required
+Plan = tuple[Expr, ...]  # of the items that are required, those of which there are only a few
+
+
+def matching(sets: Sequence[Sequence[str]]) -> bool:
+    """Whether each set can be given a member of its own."""
+    owner: dict[str, int] = {}
+
+    def place(i: int, tried: set[str]) -> bool:
+        for value in sets[i]:
+            if value not in tried:
+                tried.add(value)
+                if value not in owner or place(owner[value], tried):
+                    owner[value] = i
+                    return True
+        return False
+
+    roomy = all(len(values) >= len(sets) for values in sets)
+    return roomy or all(place(i, set()) for i in range(len(sets)))
+
+
+def can_all_differ(fit: "Fit", a: OpenArray) -> bool:
+    """Whether enough different values are left for the items still required."""
+    return any(matching(_left(fit, plan, a.values)) for plan in plans(fit, a))
+
+
+def harmless(fit: "Fit", a: OpenArray, expr: Expr) -> Expr:
+    """What the item before may be, so that it is none of the `values` and leaves enough of them.
+
+    Some plan must go on without it; so what it must not be is what no plan can do without.
+    """
+    needed: dict[str, None] | None = None
+    for plan in plans(fit, a):
+        sets = _left(fit, plan, a.values)
+        if matching(sets):
+            able = _irreplaceable(sets)
+            needed = able if needed is None else {v: None for v in needed if v in able}
+            if not needed:
+                break
+    if needed is None:
+        return fit.e.NONE
+    return fit.e.unlike(fit.e.unlike(expr, a.values), fit.constants.of(needed))
+
+
+def _irreplaceable(sets: list[list[str]]) -> dict[str, None]:
+    """The values without which there is no matching."""
+    if all(len(m) > len(sets) for m in sets):
+        return {}
+    able = dict.fromkeys(v for m in sets for v in m)
+    return {v: None for v in able if not matching([[x for x in m if x != v] for m in sets])}
+
+
+def _left(fit: "Fit", plan: Plan, values: But) -> list[list[str]]:
+    left = {e: [v for v in fit.listed(e) if not holds(values, v)] for e in dict.fromkeys(plan)}
+    return [left[e] for e in plan]
+
+
+# --- plans
+
+
+def plans(fit: "Fit", a: OpenArray) -> list[Plan]:
+    key = (a.shape, fit.cap(a.shape, a.length), a.counts)
+    if key not in fit.plans_of:
+        most = _most(a.shape)
+        fit.plans_of[key] = _plans(fit, a, fit.sat, lambda e: not fit.is_many(e, most))
+    return fit.plans_of[key]
+
+
+def _most(a: ArrayShape) -> int:
+    """Of a set of more than this some value is left for every item that is required.
+
+    Only items that were needed can have used it up: fewer than those that are required in all, and
+    those before a `contains` begins to count.  (One that was not counted where it could have been
+    closes no way: whoever counted it goes on.)
+    """
+    return max(MAX_MEMBERS, a.lo + sum(c.lo + c.start for c in a.contains))
+
+
+def _plans(fit: "Fit", a: OpenArray, sat: Sat, is_few: Callable[[Expr], bool]) -> list[Plan]:
+    if a.shape.contains:
+        return list(_ways_to_count(fit, a, sat, is_few))
+    return [_required(a.shape, a.length, is_few)]
+
+
+def _required(a: ArrayShape, index: int, is_few: Callable[[Expr], bool]) -> Plan:
+    if a.lo < 2:
+        return ()
+    places = Counter(a.item(i) for i in range(index, min(a.lo, len(a.prefix))))
+    places[a.rest] += max(0, a.lo - max(index, len(a.prefix)))
+    return tuple(e for e, n in places.items() if n and is_few(e) for _ in range(n))
+
+
+def _ways_to_count(
+    fit: "Fit", a: OpenArray, sat: Sat, is_few: Callable[[Expr], bool]
+) -> Iterator[Plan]:
+    """Shorter arrays come first, and a way to the same counts that needs no less is left out."""
+    shape, total = a.shape, 0
+    todo = deque([(a.length, a.counts, Counter[Expr]())])
+    seen: dict[tuple[int, tuple[int, ...]], list[Counter[Expr]]] = {}
+    while todo:
+        index, counts, plan = todo.popleft()
+        if fit.array_done(shape, index, counts):
+            yield tuple(sorted(plan.elements()))
+            continue
+        for expr, counted in fit.item_choices(shape, index, counts):
+            if sat(expr):
+                more = plan + Counter((expr,)) if is_few(expr) else plan
+                known = seen.setdefault((fit.far(shape, index + 1), counted), [])
+                if not any(less <= more for less in known):
+                    known.append(more)
+                    todo.append((index + 1, counted, more))
+                    total += 1
+        fit.limit(total)
+
+
+# --- while a schema is compiled
+
+
+def is_enough(fit: "Fit", a: ArrayShape, sat: Sat) -> bool:
+    """`can_all_differ` at the beginning, of items that are neither arrays nor objects.
+
+    How many of these there are is not known before it is known which can be finished.
+    """
+    if not a.unique:
+        return True
+    most = _most(a)
+    is_few: Callable[[Expr], bool] = lambda e: _is_plain(fit, e) and not fit.is_many(e, most)
+    begun = OpenArray(a, 0, (0,) * len(a.contains))
+    return any(matching(_left(fit, plan, ())) for plan in _plans(fit, begun, sat, is_few))
+
+
+def _is_plain(fit: "Fit", expr: Expr) -> bool:
+    u = fit.reader.union(expr)
+    return not (u.arrays or u.objects)
+
+
+def check_distinct(fit: "Fit") -> None:
+    """Refuses, while compiling, what would have to be refused later: a set too large to list."""
+    unions = [fit.reader.union(expr) for expr in fit.known()]
+    unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+    for a in unique:
+        _list_all(fit, a)
+    for a in _inside(fit, unique):  # which may have to be longer than one before it
+        if a.unique:
+            _list_all(fit, a._replace(lo=max(a.lo, 2)))
+
+
+def _list_all(fit: "Fit", a: ArrayShape) -> None:
+    for plan in plans(fit, OpenArray(a, 0, (0,) * len(a.contains))):
+        _left(fit, plan, ())
+
+
+def _inside(fit: "Fit", arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
+    """The arrays that their items may be or hold."""
+    start = (fit.parts(Union(arrays=(a,))) for a in arrays)
+    seen = dict.fromkeys(e for parts in start for e in parts)
+    for e in (todo := list(seen)):
+        new = [x for x in fit.parts(fit.reader.union(e)) if x not in seen]
+        seen.update(dict.fromkeys(new))
+        todo += new
+    return list(dict.fromkeys(a for e in seen for a in fit.reader.union(e).arrays))
