@@ -20,7 +20,7 @@ from refimpl.grammar.distinct import at_least, members
 from refimpl.grammar.items import begun
 from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
 from refimpl.grammar.members import ObjectPlan, Sat, names_and_patterns
-from refimpl.grammar.places import Plan, can_all_differ, is_enough
+from refimpl.grammar.places import Place, Plan, can_all_differ, is_enough
 from refimpl.grammar.repeats import two_can_be_equal
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import (
@@ -46,7 +46,7 @@ class Fit:
         self.constants = reader.constants
         self.apart: dict[Hashable, bool] = {}
         self.repeats: dict[tuple[ArrayShape, int, Counts], bool] = {}
-        self.plans_of: dict[tuple[ArrayShape, int, Counts], list[Plan]] = {}
+        self.plans_of: dict[tuple[ArrayShape, Place], list[Plan]] = {}
         self._sat: dict[Expr, bool] = {}
         self._impossible: set[ArrayShape] = set()
         self._plans: dict[ObjectShape, ObjectPlan] = {}
@@ -73,14 +73,19 @@ class Fit:
         """Every expression asked about so far; after `start`, all that a document can need."""
         return list(self._sat)
 
+    def compared(self) -> list[ArrayShape]:
+        """Every array known so far of which it matters which items are equal."""
+        unions = map(self.reader.union, self._sat)
+        return list(dict.fromkeys(a for u in unions for a in u.arrays if a.compares))
+
     def _settle(self, expr: Expr) -> None:
         """The least fixed point, until no array in it turns out to need more than there is."""
         n_known, unknown = len(self._sat), self._closure(expr)
         while True:
             found = self._least(unknown)
             self._sat.update((e, e in found) for e in unknown)
-            arrays = (a for e in unknown for a in self.reader.union(e).arrays)
-            few = [a for a in dict.fromkeys(arrays) if self._has_too_few(a)]
+            unique = (a for e in unknown for a in self.reader.union(e).arrays if a.unique)
+            few = [a for a in dict.fromkeys(unique) if self._has_too_few(a)]
             if not few:
                 return
             self._impossible.update(few)
@@ -97,8 +102,7 @@ class Fit:
 
     def _has_too_few(self, a: ArrayShape) -> bool:
         """Different items: how many arrays or objects there are is known last (`is_enough`)."""
-        able = a.unique and not a.but and a not in self._impossible
-        return able and not can_all_differ(self, begun(a))
+        return not (a.but or a in self._impossible) and not can_all_differ(self, begun(a))
 
     def _forget(self, n_known: int) -> None:
         """What was found after so many expressions were known, and with it what was counted."""
@@ -129,9 +133,11 @@ class Fit:
         """Every expression a value inside such a value may have to satisfy."""
         for a in union.arrays:
             bases = dict.fromkeys((*a.prefix, a.rest)) if a.hi != 0 else {}
-            options = list(product(*(_options(self.e, c) for c in a.contains)))
-            items = [self.e.both(base, *some) for base in bases for some in options]
-            yield from items
+            items = []
+            for base in bases:
+                for options in product(*(_options(self.e, c) for c in a.contains)):
+                    items.append(self.e.both(base, *options))
+                    yield items[-1]
             if a.repeated:
                 yield from (self.e.both(*two) for two in combinations_with_replacement(items, 2))
         for o in union.objects:
@@ -201,6 +207,12 @@ class Fit:
     def far(self, a: ArrayShape, index: int) -> int:
         """Indices beyond this differ in nothing but how many may follow."""
         return min(index, max(len(a.prefix), a.lo, *(c.start for c in a.contains), 0))
+
+    def without_far_bound(self, a: ArrayShape, index: int) -> ArrayShape:
+        """The array, less a largest length beyond all that it needs, and two items more."""
+        counted = sum(max(c.lo, c.hi or 0) for c in a.contains)
+        is_far = a.hi is not None and a.hi - index > self.far(a, a.hi) + counted + 2
+        return a._replace(hi=None) if is_far else a
 
     def limit(self, n: int) -> None:
         """Of a search among the counts of an array, while a schema is compiled."""

@@ -12,19 +12,20 @@ order does not matter.  The array can be finished if for some plan there is a ma
 (True, False)
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from refimpl.grammar.constants import But, holds
 from refimpl.grammar.members import Sat
 from refimpl.grammar.shapes import ArrayShape, Expr, Union
-from refimpl.grammar.unfinished import OpenArray
+from refimpl.grammar.unfinished import Counts, OpenArray
 
 if TYPE_CHECKING:
     from refimpl.grammar.fit import Fit
 
 MAX_MEMBERS = 1000  # sets of more are not listed, unless more items are required
+Place = tuple[int, Counts]  # how many items there are, and how many each `contains` has counted
 Plan = tuple[Expr, ...]  # of the items that are required, those of which there are only a few
 
 
@@ -85,11 +86,13 @@ def _left(fit: "Fit", plan: Plan, values: But) -> list[list[str]]:
 
 
 def plans(fit: "Fit", a: OpenArray) -> list[Plan]:
-    key = (a.shape, fit.cap(a.shape, a.length), a.counts)
-    if key not in fit.plans_of:
-        most = _most(a.shape)
-        fit.plans_of[key] = _plans(fit, a, fit.sat, lambda e: not fit.is_many(e, most))
-    return fit.plans_of[key]
+    shape = fit.without_far_bound(a.shape, a.length)
+    state = fit.cap(shape, a.length), a.counts
+    if (shape, state) not in fit.plans_of:
+        most = _most(shape)
+        found = _plans(fit, shape, state, fit.sat, lambda e: not fit.is_many(e, most))
+        fit.plans_of.update(((shape, s), p) for s, p in found.items())
+    return fit.plans_of[shape, state]
 
 
 def _most(a: ArrayShape) -> int:
@@ -102,10 +105,23 @@ def _most(a: ArrayShape) -> int:
     return max(MAX_MEMBERS, a.lo + sum(c.lo + c.start for c in a.contains))
 
 
-def _plans(fit: "Fit", a: OpenArray, sat: Sat, is_few: Callable[[Expr], bool]) -> list[Plan]:
-    if a.shape.contains:
-        return list(_ways_to_count(fit, a, sat, is_few))
-    return [_required(a.shape, a.length, is_few)]
+def _plans(
+    fit: "Fit", a: ArrayShape, start: Place, sat: Sat, is_few: Callable[[Expr], bool]
+) -> dict[Place, list[Plan]]:
+    """Of this place, and of all that can come behind it, every plan that needs no more than others.
+
+    An item leads to a later place, or to one with higher counts; so the last ones are first known.
+    """
+    if not a.contains:
+        return {start: [_required(a, start[0], is_few)]}
+    steps = _steps(fit, a, start, sat)
+    found: dict[Place, list[Plan]] = {}
+    for place in sorted(steps, key=lambda p: p[0] + sum(p[1]), reverse=True):
+        ways = (((e,) if is_few(e) else (), after) for e, after in steps[place])
+        more = (tuple(sorted((*one, *plan))) for one, after in ways for plan in found[after])
+        found[place] = [()] if fit.array_done(a, *place) else _least(more)
+        fit.limit(len(found[place]))
+    return found
 
 
 def _required(a: ArrayShape, index: int, is_few: Callable[[Expr], bool]) -> Plan:
@@ -116,27 +132,34 @@ def _required(a: ArrayShape, index: int, is_few: Callable[[Expr], bool]) -> Plan
     return tuple(e for e, n in places.items() if n and is_few(e) for _ in range(n))
 
 
-def _ways_to_count(
-    fit: "Fit", a: OpenArray, sat: Sat, is_few: Callable[[Expr], bool]
-) -> Iterator[Plan]:
-    """Shorter arrays come first, and a way to the same counts that needs no less is left out."""
-    shape, total = a.shape, 0
-    todo = deque([(a.length, a.counts, Counter[Expr]())])
-    seen: dict[tuple[int, tuple[int, ...]], list[Counter[Expr]]] = {}
+def _steps(
+    fit: "Fit", a: ArrayShape, start: Place, sat: Sat
+) -> dict[Place, list[tuple[Expr, Place]]]:
+    """Every way on from each place that can come, as long as an item is missing."""
+    steps: dict[Place, list[tuple[Expr, Place]]] = {}
+    todo = [start]
     while todo:
-        index, counts, plan = todo.popleft()
-        if fit.array_done(shape, index, counts):
-            yield tuple(sorted(plan.elements()))
-            continue
-        for expr, counted in fit.item_choices(shape, index, counts):
-            if sat(expr):
-                more = plan + Counter((expr,)) if is_few(expr) else plan
-                known = seen.setdefault((fit.far(shape, index + 1), counted), [])
-                if not any(less <= more for less in known):
-                    known.append(more)
-                    todo.append((index + 1, counted, more))
-                    total += 1
-        fit.limit(total)
+        place = todo.pop()
+        if place not in steps:
+            done = fit.array_done(a, *place)
+            items = () if done else fit.item_choices(a, *place)
+            after = ((e, (fit.cap(a, place[0] + 1), n)) for e, n in items)
+            steps[place] = [(e, p) for e, p in after if p != place and sat(e)]
+            todo += (p for _, p in steps[place])
+        fit.limit(len(steps))
+    return steps
+
+
+def _least(found: Iterable[Plan]) -> list[Plan]:
+    """Without the plans that need all that another one needs."""
+    kept: list[Plan] = []
+    bags: list[Counter[Expr]] = []
+    for plan in sorted(dict.fromkeys(found), key=len):
+        bag = Counter(plan)
+        if not any(other <= bag for other in bags):
+            kept.append(plan)
+            bags.append(bag)
+    return kept
 
 
 # --- while a schema is compiled
@@ -151,8 +174,9 @@ def is_enough(fit: "Fit", a: ArrayShape, sat: Sat) -> bool:
         return True
     most = _most(a)
     is_few: Callable[[Expr], bool] = lambda e: _is_plain(fit, e) and not fit.is_many(e, most)
-    begun = OpenArray(a, 0, (0,) * len(a.contains))
-    return any(matching(_left(fit, plan, ())) for plan in _plans(fit, begun, sat, is_few))
+    start = 0, (0,) * len(a.contains)
+    found = _plans(fit, fit.without_far_bound(a, 0), start, sat, is_few)[start]
+    return any(matching(_left(fit, plan, ())) for plan in found)
 
 
 def _is_plain(fit: "Fit", expr: Expr) -> bool:
@@ -162,8 +186,7 @@ def _is_plain(fit: "Fit", expr: Expr) -> bool:
 
 def check_distinct(fit: "Fit") -> None:
     """Refuses, while compiling, what would have to be refused later: a set too large to list."""
-    unions = [fit.reader.union(expr) for expr in fit.known()]
-    unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
+    unique = [a for a in fit.compared() if a.unique]
     for a in unique:
         _list_all(fit, a)
     for a in _inside(fit, unique):  # which may have to be longer than one before it

@@ -83,16 +83,12 @@ def _without_far_bounds(fit: "Fit", a: ArrayShape, index: int) -> ArrayShape:
 
     It is known that it can be long enough, and only what `contains` counts depends on how long.
     """
-    a = a if a.contains else a._replace(lo=0)
-    counted = sum(max(c.lo, c.hi or 0) for c in a.contains)
-    is_far = a.hi is not None and a.hi - index > fit.far(a, a.hi) + counted + 2
-    return a._replace(hi=None) if is_far else a
+    return fit.without_far_bound(a if a.contains else a._replace(lo=0), index)
 
 
 def check_repeated(fit: "Fit") -> None:
     """Refuses, while compiling, what would need too many alternatives later."""
-    unions = [fit.reader.union(expr) for expr in fit.known()]
-    for a in dict.fromkeys(a for u in unions for a in u.arrays if a.repeated):
+    for a in (a for a in fit.compared() if a.repeated):
         longest = len(a.prefix) + sum(c.hi or 0 for c in a.contains) if a.hi is None else a.hi
         items = map(fit.reader.union, fit.parts(Union(arrays=(a,))))
         if longest > MAX_SHAPES and any(u.arrays or u.objects for u in items):
