@@ -224,7 +224,8 @@ class Fit:
             return all(sat(a.item(i)) for i in range(index, min(a.lo, len(a.prefix)))) and (
                 max(index, len(a.prefix)) >= a.lo or sat(a.rest)
             )
-        start = (index, counts)
+        a = self.without_far_bound(a, index)
+        start = (self.cap(a, index), counts)
         seen = {start: None}
         todo = [start]
         while todo:

@@ -240,8 +240,10 @@ class JsonGrammar(ObjectSteps):
     def with_item(
         self, threads: tuple[ArrayThread, ...], frame: ItemFrame, text: bytes | None
     ) -> tuple[ArrayThread, ...]:
-        """The threads behind an item; without its text they forget what arrays they must not be,
-        and none counts on an item like that one."""
+        """The threads behind an item.
+
+        Without its text they forget what arrays they must not be, and none waits for its equal.
+        """
         if not frame.record:
             return threads
         fit = self.fit

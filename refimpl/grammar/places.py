@@ -31,6 +31,11 @@ Plan = tuple[Expr, ...]  # of the items that are required, those of which there 
 
 def matching(sets: Sequence[Sequence[str]]) -> bool:
     """Whether each set can be given a member of its own."""
+    return all(len(values) >= len(sets) for values in sets) or _owners(sets) is not None
+
+
+def _owners(sets: Sequence[Sequence[str]]) -> dict[str, int] | None:
+    """The set that each value was given to."""
     owner: dict[str, int] = {}
 
     def place(i: int, tried: set[str]) -> bool:
@@ -42,8 +47,7 @@ def matching(sets: Sequence[Sequence[str]]) -> bool:
                     return True
         return False
 
-    roomy = all(len(values) >= len(sets) for values in sets)
-    return roomy or all(place(i, set()) for i in range(len(sets)))
+    return owner if all(place(i, set()) for i in range(len(sets))) else None
 
 
 def can_all_differ(fit: "Fit", a: OpenArray) -> bool:
@@ -58,9 +62,8 @@ def harmless(fit: "Fit", a: OpenArray, expr: Expr) -> Expr:
     """
     needed: dict[str, None] | None = None
     for plan in plans(fit, a):
-        sets = _left(fit, plan, a.values)
-        if matching(sets):
-            able = _irreplaceable(sets)
+        able = _irreplaceable(_left(fit, plan, a.values))
+        if able is not None:
             needed = able if needed is None else {v: None for v in needed if v in able}
             if not needed:
                 break
@@ -69,12 +72,24 @@ def harmless(fit: "Fit", a: OpenArray, expr: Expr) -> Expr:
     return fit.e.unlike(fit.e.unlike(expr, a.values), fit.constants.of(needed))
 
 
-def _irreplaceable(sets: list[list[str]]) -> dict[str, None]:
-    """The values without which there is no matching."""
+def _irreplaceable(sets: list[list[str]]) -> dict[str, None] | None:
+    """The values without which there is no matching; None if there is none anyway.
+
+    A value can be spared if its owner has another one that can, beginning with those left over.
+    """
     if all(len(m) > len(sets) for m in sets):
         return {}
-    able = dict.fromkeys(v for m in sets for v in m)
-    return {v: None for v in able if not matching([[x for x in m if x != v] for m in sets])}
+    owner = _owners(sets)
+    if owner is None:
+        return None
+    spared = {v: None for m in sets for v in m if v not in owner}
+    while more := [v for v, i in owner.items() if v not in spared and _has_any(sets[i], spared)]:
+        spared.update(dict.fromkeys(more))
+    return {v: None for v in owner if v not in spared}
+
+
+def _has_any(values: list[str], some: dict[str, None]) -> bool:
+    return any(v in some for v in values)
 
 
 def _left(fit: "Fit", plan: Plan, values: But) -> list[list[str]]:
@@ -116,11 +131,13 @@ def _plans(
         return {start: [_required(a, start[0], is_few)]}
     steps = _steps(fit, a, start, sat)
     found: dict[Place, list[Plan]] = {}
+    total = 0
     for place in sorted(steps, key=lambda p: p[0] + sum(p[1]), reverse=True):
         ways = (((e,) if is_few(e) else (), after) for e, after in steps[place])
         more = (tuple(sorted((*one, *plan))) for one, after in ways for plan in found[after])
         found[place] = [()] if fit.array_done(a, *place) else _least(more)
-        fit.limit(len(found[place]))
+        total += len(found[place])
+        fit.limit(total)
     return found
 
 

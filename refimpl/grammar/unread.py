@@ -8,6 +8,8 @@ allows more, so no text has a shorter end; and it is the end of every text that 
 values that this end goes on to write, and no array or object that it had to differ from (`Home`).
 
 Two things are forgotten: the text that is being recorded, and, between two items, those before.
+Where two items must be equal, forgetting would allow less: there the items before are kept, and an
+end that needs none to be equal to the text that was forgotten is right, if not always the shortest.
 
 >>> sorted(later(',"a", 2],true]', of_key=False)), sorted(later(': 1,"b":{}}]', of_key=True))
 (['"a"', '2'], ['"b"'])
