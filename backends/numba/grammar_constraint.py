@@ -184,9 +184,9 @@ def must_record(grammar: JsonGrammar) -> bool:
     """Whether some value of the schema is judged by its text, which only the machine keeps."""
     fit = grammar.fit
     unions = [grammar.reader.union(expr) for expr in fit.known()]
-    unique = [a for u in unions for a in u.arrays if a.unique]
-    if unique and not (
-        all(is_set_of_strings(grammar, a) for a in unique) and all(map(_is_one_way, unions))
+    compared = [a for u in unions for a in u.arrays if a.compares]
+    if compared and not (
+        all(is_set_of_strings(grammar, a) for a in compared) and all(map(_is_one_way, unions))
     ):
         return True
     for u in unions:

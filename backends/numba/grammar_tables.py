@@ -98,8 +98,8 @@ class Tables:
         if not shapes:
             return DEAD, 0
         first = shapes[0][1]
-        different = first.unique and not is_set_of_strings(self.grammar, first)
-        if first.contains or different or any(a != first for _, a in shapes):
+        compared = first.compares and not is_set_of_strings(self.grammar, first)
+        if first.contains or compared or any(a != first for _, a in shapes):
             return self.foreign(self.grammar.begin_array(shapes))
         if not self.fit.array_fits(first, 0, ()):
             return DEAD, 0

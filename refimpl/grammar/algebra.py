@@ -129,6 +129,7 @@ class Algebra:
                 _least(a.hi, b.hi),
                 a.contains | b.contains,
                 a.unique or b.unique,
+                a.repeated or b.repeated,
                 done,
                 a.evaluated_items | b.evaluated_items,
                 _joined(a.but, b.but),
@@ -199,8 +200,8 @@ class Algebra:
                 other = Contains(c.start, c.expr, lo, hi)
                 yield self.any_array._replace(contains=frozenset({other}))
         assert not a.but, "what items must differ from is said of items alone, never negated"
-        if a.unique:
-            raise UnsupportedError("the negation of uniqueItems")
+        if a.compares:
+            yield self.any_array._replace(unique=a.repeated, repeated=a.unique)
 
     def _non_object(self, o: ObjectShape) -> Iterator[ObjectShape]:
         assert not o.but, "as for arrays"
@@ -228,8 +229,9 @@ def _product(
 
 
 def possible_array(a: ArrayShape) -> ArrayShape | None:
-    """The shape, unless its counts contradict each other."""
-    return None if a.hi is not None and a.lo > a.hi else a
+    """The shape, unless its counts contradict each other, or what is said of equal items."""
+    least = max(a.lo, 2) if a.repeated else a.lo
+    return None if (a.unique and a.repeated) or (a.hi is not None and least > a.hi) else a
 
 
 def _some_member(keys: KeySet, value: Expr) -> ObjectShape:

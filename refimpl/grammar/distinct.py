@@ -1,76 +1,33 @@
-"""How many different values there are: what `uniqueItems` with `minItems` needs to know.
+"""How many different values there are, and which: what `uniqueItems` needs to know of its items.
 
-Items from an infinite set can always be chosen apart.  Items from small finite sets must be given
-different members, which is a matching in a bipartite graph (Kuhn's augmenting paths).
-
->>> matching([["1", "2"], ["1"]]), matching([["1"], ["1"]])
-(True, False)
+Items from a large set can always be chosen apart; the members of a small one are listed (`places`).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refimpl.errors import UnsupportedError
 from refimpl.grammar.charset import MAX_CODE_POINT
-from refimpl.grammar.constants import But, holds
+from refimpl.grammar.constants import holds
+from refimpl.grammar.items import begun, behind, items, may_end
 from refimpl.grammar.json_values import canonical
 from refimpl.grammar.keys import Label
 from refimpl.grammar.members import Exists, ObjectPlan
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node, Regexes
-from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, StringSet, Union
+from refimpl.grammar.repeats import can_repeat
+from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape, StringSet
+from refimpl.grammar.unfinished import OpenArray
 
 if TYPE_CHECKING:
     from refimpl.grammar.fit import Fit
 
-MAX_MEMBERS = 1000  # sets of more are not listed, unless more items are required
-MAX_LISTED = 20_000  # and none of more than that
+MAX_LISTED = 20_000  # no set of more is listed
 MAX_DEPTH, MAX_LONGER = 4, 16
 T = TypeVar("T")
-
-
-def matching(sets: Sequence[Sequence[str]]) -> bool:
-    """Whether each set can be given a member of its own."""
-    owner: dict[str, int] = {}
-
-    def place(i: int, tried: set[str]) -> bool:
-        for value in sets[i]:
-            if value not in tried:
-                tried.add(value)
-                if value not in owner or place(owner[value], tried):
-                    owner[value] = i
-                    return True
-        return False
-
-    return all(place(i, set()) for i in range(len(sets)))
-
-
-def check_distinct(fit: "Fit") -> None:
-    """Refuses, while compiling, what `Fit.distinct` would have to refuse later."""
-    unions = [fit.reader.union(expr) for expr in fit.known()]
-    unique = dict.fromkeys(a for u in unions for a in u.arrays if a.unique)
-    for a in unique:
-        if any(c.lo > 1 for c in a.contains):
-            raise UnsupportedError("uniqueItems beside minContains over 1")
-        if not fit.distinct(a, 0, ()) and fit.enough(a):  # which could not see that
-            raise UnsupportedError("uniqueItems with minItems over too few arrays or objects")
-    for a in _inside(fit, unique):  # which may have to be longer than one before it
-        if a.unique:
-            fit.distinct(a._replace(lo=max(a.lo, 2)), 0, ())
-
-
-def _inside(fit: "Fit", arrays: Iterable[ArrayShape]) -> list[ArrayShape]:
-    """The arrays that their items may be or hold."""
-    start = (fit.parts(Union(arrays=(a,))) for a in arrays)
-    seen = dict.fromkeys(e for parts in start for e in parts)
-    for e in (todo := list(seen)):
-        new = [x for x in fit.parts(fit.reader.union(e)) if x not in seen]
-        seen.update(dict.fromkeys(new))
-        todo += new
-    return list(dict.fromkeys(a for e in seen for a in fit.reader.union(e).arrays))
 
 
 def at_least(fit: "Fit", expr: Expr, most: int, depth: int = 0) -> int:
@@ -128,8 +85,12 @@ def _how_many_arrays(fit: "Fit", a: ArrayShape, most: int, depth: int) -> int:
     """Of the lengths there may be, the one with the most; no more than a few are tried."""
     if a.but or a.contains or not fit.array_fits(a, 0, ()):
         return 0
-    if a.hi is None and not a.unique:
+    if a.repeated and not can_repeat(fit, begun(a)):
+        return 0
+    if a.hi is None and not a.unique and fit.sat(a.rest):
         return most + 1
+    if a.repeated:
+        return 1
     longest = max(a.lo, len(a.prefix) + MAX_LONGER)
     slots = dict.fromkeys((*a.prefix, a.rest))
     n_values = {e: fit.how_many(e, most, depth + 1) for e in slots if fit.sat(e)}
@@ -192,15 +153,16 @@ def members(fit: "Fit", expr: Expr, depth: int = 0) -> list[Any]:
 
 def _arrays(fit: "Fit", a: ArrayShape, depth: int) -> list[Any]:
     found: list[Any] = []
-    begun: list[tuple[list[Any], int, tuple[int, ...], But]] = [([], 0, (0,) * len(a.contains), ())]
-    for items, index, counts, values in begun:
-        if fit.array_done(a, index, counts) and not holds(a.but, canonical(items)):
-            found.append(items)
-        for expr, counted, after in fit.items(a, index, counts, values):
-            for item in members(fit, expr, depth + 1):
-                seen = fit.constants.plus(values, item) if a.unique else ()
-                begun.append(([*items, item], after, counted, seen))
-        _listed(begun)
+    todo: list[tuple[list[Any], OpenArray]] = [([], begun(a))]
+    for values, array in todo:
+        if may_end(fit, array):
+            found.append(values)
+        for expr, after in items(fit, array):
+            todo += (
+                ([*values, item], behind(fit, after, fit.constants.text(item)))
+                for item in members(fit, expr, depth + 1)
+            )
+        _listed(todo)
     return found
 
 

@@ -11,17 +11,17 @@ the obligations left open afterwards.  An item may or may not be counted by `con
 be several choices, and a state keeps them all.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import product
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import combinations_with_replacement, product
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.apart import array_can_differ, is_unlike, object_can_differ, unlike
-from refimpl.grammar.constants import But, holds
-from refimpl.grammar.distinct import MAX_MEMBERS, at_least, matching, members
+from refimpl.grammar.apart import array_can_differ, object_can_differ
+from refimpl.grammar.distinct import at_least, members
+from refimpl.grammar.items import begun
 from refimpl.grammar.keys import JointKeys, KeyAutomaton, Patterns
 from refimpl.grammar.members import ObjectPlan, Sat, names_and_patterns
+from refimpl.grammar.places import Place, Plan, can_all_differ, is_enough
+from refimpl.grammar.repeats import two_can_be_equal
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import (
     ArrayShape,
@@ -31,9 +31,10 @@ from refimpl.grammar.shapes import (
     ObjectShape,
     Union,
     contains_order,
+    is_unlike,
 )
+from refimpl.grammar.unfinished import Counts, OpenObject
 
-Counts = tuple[int, ...]
 MAX_SEARCH = 20_000
 
 
@@ -43,14 +44,18 @@ class Fit:
     def __init__(self, reader: SchemaReader):
         self.reader, self.e, self.r = reader, reader.e, reader.r
         self.constants = reader.constants
-        self.apart: dict[tuple[Any, ...], bool] = {}
+        self.apart: dict[Hashable, bool] = {}
+        self.repeats: dict[tuple[ArrayShape, int, Counts], bool] = {}
+        self.plans_of: dict[tuple[ArrayShape, Place], list[Plan]] = {}
         self._sat: dict[Expr, bool] = {}
+        self._impossible: set[ArrayShape] = set()
         self._plans: dict[ObjectShape, ObjectPlan] = {}
         self._automata: dict[object, KeyAutomaton] = {}
         self._countable: dict[Patterns, bool] = {}
         self._joint: dict[tuple[tuple[str, ...], tuple[Patterns, ...]], JointKeys] = {}
         self._many: dict[tuple[Expr, int, int], int] = {}
         self._listed: dict[Expr, tuple[str, ...]] = {}
+        self._open: set[Expr] = set()  # those that are being listed
         self._arrays: dict[tuple[ArrayShape, int, Counts], bool] = {}
 
     # --- values
@@ -68,16 +73,50 @@ class Fit:
         """Every expression asked about so far; after `start`, all that a document can need."""
         return list(self._sat)
 
+    def compared(self) -> list[ArrayShape]:
+        """Every array known so far of which it matters which items are equal."""
+        unions = map(self.reader.union, self._sat)
+        return list(dict.fromkeys(a for u in unions for a in u.arrays if a.compares))
+
     def _settle(self, expr: Expr) -> None:
-        unknown = self._closure(expr)
+        """The least fixed point, until no array in it turns out to need more than there is."""
+        n_known, unknown = len(self._sat), self._closure(expr)
+        while True:
+            found = self._least(unknown)
+            self._sat.update((e, e in found) for e in unknown)
+            unique = (a for e in unknown for a in self.reader.union(e).arrays if a.unique)
+            few = [a for a in dict.fromkeys(unique) if self._has_too_few(a)]
+            if not few:
+                return
+            self._impossible.update(few)
+            self._forget(n_known)
+
+    def _least(self, unknown: list[Expr]) -> set[Expr]:
         found: set[Expr] = set()
         sat: Sat = lambda e: e in found or self._sat.get(e, False)
         while True:
             more = [e for e in unknown if e not in found and self._has_value(e, sat)]
             if not more:
-                break
+                return found
             found.update(more)
-        self._sat.update((e, e in found) for e in unknown)
+
+    def _has_too_few(self, a: ArrayShape) -> bool:
+        """Different items: how many arrays or objects there are is known last (`is_enough`)."""
+        return not (a.but or a in self._impossible) and not can_all_differ(self, begun(a))
+
+    def _forget(self, n_known: int) -> None:
+        """What was found after so many expressions were known, and with it what was counted."""
+        for e in list(self._sat)[n_known:]:
+            del self._sat[e]
+        for found in (
+            self._many,
+            self._listed,
+            self._arrays,
+            self.apart,
+            self.repeats,
+            self.plans_of,
+        ):
+            found.clear()
 
     def _closure(self, expr: Expr) -> list[Expr]:
         seen = {expr: None}
@@ -94,9 +133,13 @@ class Fit:
         """Every expression a value inside such a value may have to satisfy."""
         for a in union.arrays:
             bases = dict.fromkeys((*a.prefix, a.rest)) if a.hi != 0 else {}
+            items = []
             for base in bases:
                 for options in product(*(_options(self.e, c) for c in a.contains)):
-                    yield self.e.both(base, *options)
+                    items.append(self.e.both(base, *options))
+                    yield items[-1]
+            if a.repeated:
+                yield from (self.e.both(*two) for two in combinations_with_replacement(items, 2))
         for o in union.objects:
             yield from self.plan(o).parts()
 
@@ -109,15 +152,21 @@ class Fit:
         )
 
     def _has_array(self, a: ArrayShape, sat: Sat) -> bool:
-        counts = (0,) * len(a.contains)
         if a.but:
-            return array_can_differ(self, a._replace(but=()), 0, counts, (), a.but)
-        return self._array_fits(a, 0, counts, sat) and self.enough(a)
+            return array_can_differ(self, begun(a))
+        counts = (0,) * len(a.contains)
+        return (
+            a not in self._impossible
+            and self._array_fits(a, 0, counts, sat)
+            and is_enough(self, a, sat)
+            and (not a.repeated or two_can_be_equal(self, a, 0, counts, sat))
+        )
 
     def _has_object(self, o: ObjectShape, sat: Sat) -> bool:
         plan = self.plan(o)
         if o.but:
-            return object_can_differ(self, plan.shape, frozenset(), 0, plan.exists, o.but)
+            none = OpenObject(plan.shape, frozenset(), 0, plan.exists, o.but)
+            return object_can_differ(self, none)
         return plan.is_possible(sat)
 
     # --- arrays
@@ -138,7 +187,10 @@ class Fit:
             expr = self.e.both(a.item(index), *(m[0] for m in combination))
             yield expr, tuple(m[1] for m in combination)
 
-    def array_fits(self, a: ArrayShape, index: int, counts: Counts) -> bool:
+    def array_fits(self, a: ArrayShape, index: int, counts: Counts, sat: Sat | None = None) -> bool:
+        """Whether enough items can follow, whichever of them are equal."""
+        if sat:
+            return self._array_fits(a, index, counts, sat)
         key = (a, self.cap(a, index), counts)
         if key not in self._arrays:
             self._arrays[key] = self._array_fits(*key, self.sat)
@@ -150,16 +202,30 @@ class Fit:
 
     def cap(self, a: ArrayShape, index: int) -> int:
         """Indices beyond this behave alike, unless there is a largest one."""
-        if a.hi is not None:
-            return index
+        return self.far(a, index) if a.hi is None else index
+
+    def far(self, a: ArrayShape, index: int) -> int:
+        """Indices beyond this differ in nothing but how many may follow."""
         return min(index, max(len(a.prefix), a.lo, *(c.start for c in a.contains), 0))
+
+    def without_far_bound(self, a: ArrayShape, index: int) -> ArrayShape:
+        """The array, less a largest length beyond all that it needs, and two items more."""
+        counted = sum(max(c.lo, c.hi or 0) for c in a.contains)
+        is_far = a.hi is not None and a.hi - index > self.far(a, a.hi) + counted + 2
+        return a._replace(hi=None) if is_far else a
+
+    def limit(self, n: int) -> None:
+        """Of a search among the counts of an array, while a schema is compiled."""
+        if n > MAX_SEARCH and self.reader.algebra.limit is not None:
+            raise UnsupportedError("`contains` with counts this large")
 
     def _array_fits(self, a: ArrayShape, index: int, counts: Counts, sat: Sat) -> bool:
         if not a.contains:
             return all(sat(a.item(i)) for i in range(index, min(a.lo, len(a.prefix)))) and (
                 max(index, len(a.prefix)) >= a.lo or sat(a.rest)
             )
-        start = (index, counts)
+        a = self.without_far_bound(a, index)
+        start = (self.cap(a, index), counts)
         seen = {start: None}
         todo = [start]
         while todo:
@@ -171,58 +237,20 @@ class Fit:
                 if state not in seen and sat(expr):
                     seen[state] = None
                     todo.append(state)
-            if len(seen) > MAX_SEARCH:
-                raise UnsupportedError("`contains` with counts this large")
+            self.limit(len(seen))
         return False
 
-    # --- uniqueItems
-
-    def items(
-        self, a: ArrayShape, index: int, counts: Counts, values: But
-    ) -> Iterator[tuple[Expr, Counts, int]]:
-        """The choices for one more item after these `values`, and the index behind it."""
-        after = self.cap(a, index + 1)
-        for expr, counted in self.item_choices(a, index, counts):
-            if self.array_fits(a, after, counted):
-                item = self.harmless(a, index, expr, values) if a.unique else expr
-                if self.sat(item):
-                    yield item, counted, after
-
-    def distinct(self, a: ArrayShape, index: int, values: But) -> bool:
-        """Whether enough different values are left for the items still required."""
-        return matching(self.scarce(a, index, values))
-
-    def can_contain(self, a: ArrayShape, index: int, counts: Counts, values: But) -> bool:
-        """Whether what must be among the items can still come, if it has not yet.
-
-        Those who counted no item that they could have counted may have used it up.
-        """
-        slots = dict.fromkeys(a.item(i) for i in range(index, max(index, len(a.prefix)) + 1))
-        missing = (c for c, n in zip(self.contains_of(a), counts, strict=True) if n < c.lo)
-        return not a.unique or all(
-            any(self.sat(unlike(self, self.e.both(slot, c.expr), values)) for slot in slots)
-            for c in missing
-        )
-
-    def scarce(self, a: ArrayShape, index: int, values: But) -> list[list[str]]:
-        """Of the items still required, the values of those that have only a few."""
-        if a.lo < 2:
-            return []
-        if any(c.lo > 1 or c.hi is not None for c in a.contains):
-            raise UnsupportedError("uniqueItems beside counted `contains`")
-        most = max(MAX_MEMBERS, a.lo)  # of which the items before leave enough
-        places = Counter(a.item(i) for i in range(index, min(a.lo, len(a.prefix))))
-        places[a.rest] += max(0, a.lo - max(index, len(a.prefix)))
-        few = {e: n for e, n in places.items() if n and not self.is_many(e, most)}
-        if a.contains and few:
-            raise UnsupportedError("uniqueItems beside `contains` over a small set of values")
-        left = {e: [v for v in self.listed(e) if not holds(values, v)] for e in few}
-        return [left[e] for e, n in few.items() for _ in range(n)]
+    # --- values that are counted
 
     def listed(self, expr: Expr) -> tuple[str, ...]:
         """All values of an expression that has only a few."""
+        if expr in self._open:
+            raise UnsupportedError("uniqueItems with minItems over values nested in themselves")
         if expr not in self._listed:
-            self._listed[expr] = tuple(dict.fromkeys(map(self.constants.text, members(self, expr))))
+            self._open.add(expr)
+            found = map(self.constants.text, members(self, expr))
+            self._listed[expr] = tuple(dict.fromkeys(found))
+            self._open.discard(expr)
         return self._listed[expr]
 
     def is_many(self, expr: Expr, most: int) -> bool:
@@ -239,22 +267,6 @@ class Fit:
     def constant(self, text: str) -> Expr:
         """The one value with this canonical text."""
         return self.reader.const(self.constants.value[text])
-
-    def harmless(self, a: ArrayShape, index: int, expr: Expr, values: But) -> Expr:
-        """The expression for item `index` without values that a later item cannot do without."""
-        later = self.scarce(a, index + 1, values)
-        needed: Iterable[str] = ()
-        if any(len(m) <= len(later) for m in later):
-            able = dict.fromkeys(v for m in later for v in m)
-            needed = (v for v in able if not matching([[x for x in m if x != v] for m in later]))
-        return unlike(self, unlike(self, expr, values), self.constants.of(needed))
-
-    def enough(self, a: ArrayShape) -> bool:
-        """`distinct` at the beginning, as far as it can be said without knowing what has values."""
-        if not a.unique or a.lo < 2:
-            return True
-        unions = [self.reader.union(a.item(i)) for i in range(min(a.lo, len(a.prefix) + 1))]
-        return any(u.arrays or u.objects for u in unions) or self.distinct(a, 0, ())
 
     # --- objects
 

@@ -16,9 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from refimpl.grammar import json_ways
-from refimpl.grammar.apart import array_can_differ, dead_items, unlike
-from refimpl.grammar.constants import holds
-from refimpl.grammar.distinct import check_distinct
+from refimpl.grammar.apart import array_can_differ, dead_items
+from refimpl.grammar.items import begun, behind, items, may_end
 from refimpl.grammar.json_states import (
     NUMBER_BYTES,
     VALUE_STARTS,
@@ -48,6 +47,8 @@ from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.number_settle import settle, smallest_alike
 from refimpl.grammar.number_texts import is_complete
 from refimpl.grammar.object_steps import ObjectSteps, grouped
+from refimpl.grammar.places import check_distinct
+from refimpl.grammar.repeats import can_repeat, check_repeated
 from refimpl.grammar.schema import SchemaReader
 from refimpl.grammar.shapes import ArrayShape, Expr
 from refimpl.grammar.string_rows import (
@@ -75,7 +76,9 @@ class JsonGrammar(ObjectSteps):
         root = self.reader.start()
         if not self.fit.sat(root):
             raise UnsatisfiableError("no value satisfies this schema; there is nothing to generate")
-        check_distinct(self.fit)
+        if self.fit.compared():
+            check_distinct(self.fit)
+            check_repeated(self.fit)
         self.reader.algebra.limit = None  # no text is given up halfway
         return Value((root,), self.layout.white_space)  # and no white space before the document
 
@@ -200,17 +203,14 @@ class JsonGrammar(ObjectSteps):
         return self._structure[local]
 
     def begin_array(self, shapes: list[tuple[int, ArrayShape]]) -> Array | None:
-        begun = [(i, a._replace(but=()), (0,) * len(a.contains), a.but) for i, a in shapes]
-        threads = tuple(
-            ArrayThread(i, a, 0, counts, (), but)
-            for i, a, counts, but in begun
-            if array_can_differ(self.fit, a, 0, counts, (), but)
-        )
+        arrays = ((i, begun(a)) for i, a in shapes)
+        threads = tuple(ArrayThread(i, a) for i, a in arrays if array_can_differ(self.fit, a))
         return Array(threads, True, 0) if threads else None
 
     def array(self, local: Array, byte: int) -> Action | None:
         if byte == ord("]"):
-            result = tuple(dict.fromkeys(t.i for t in local.threads if self.may_end(t)))
+            ended = (t.i for t in local.threads if may_end(self.fit, t.array))
+            result = tuple(dict.fromkeys(ended))
             return Pop(result) if result else None
         if not local.first and byte != ord(","):
             return None
@@ -222,45 +222,39 @@ class JsonGrammar(ObjectSteps):
         target = self.begin(family, byte)
         return Push(frame, target, inside=True) if target else None
 
-    def may_end(self, t: ArrayThread) -> bool:
-        return self.fit.array_done(t.shape, t.index, t.counts) and not holds(t.but, "[]")
-
     def next_item(self, threads: tuple[ArrayThread, ...]) -> tuple[Family, ItemFrame]:
         """What the next item may be, and the frame that waits for it."""
         if threads not in self._next_items:
             family, nexts = grouped(self.items(threads))
-            record = any(t.shape.unique or t.but for ts in nexts for t in ts)
+            record = any(t.array.shape.compares or t.array.but for ts in nexts for t in ts)
             self._next_items[threads] = family, ItemFrame(nexts, record, self.containers(family))
         return self._next_items[threads]
 
     def items(self, threads: Iterable[ArrayThread]) -> Iterator[tuple[Expr, ArrayThread]]:
         """The choices of every thread for one more item."""
         for t in threads:
-            for expr, counts, index in self.fit.items(t.shape, t.index, t.counts, t.values):
-                dead = dead_items(self.fit, t.shape, index, counts, t.values, t.but)
-                if self.fit.sat(item := unlike(self.fit, expr, dead)):
-                    yield item, replace(t, index=index, counts=counts)
+            for expr, after in items(self.fit, t.array):
+                item = self.fit.e.unlike(expr, dead_items(self.fit, after))
+                if self.fit.sat(item):
+                    yield item, ArrayThread(t.i, after)
 
     def with_item(
         self, threads: tuple[ArrayThread, ...], frame: ItemFrame, text: bytes | None
     ) -> tuple[ArrayThread, ...]:
-        """The threads behind an item; without its text they forget what arrays they must not be."""
+        """The threads behind an item.
+
+        Without its text they forget what arrays they must not be, and none waits for its equal.
+        """
         if not frame.record:
             return threads
+        fit = self.fit
         if text is None:
-            return tuple(dict.fromkeys(replace(t, but=()) for t in threads))
-        sets, value = self.fit.constants, read(text)
-        key = sets.text(value)
-        told = (
-            replace(
-                t,
-                values=sets.plus(t.values, value) if t.shape.unique else (),
-                but=sets.left(t.but, None, key),
-            )
-            for t in threads
-        )
-        can_contain = self.fit.can_contain
-        return tuple(t for t in told if can_contain(t.shape, t.index, t.counts, t.values))
+            arrays = [(t.i, t.array._replace(but=())) for t in threads]
+            arrays = [(i, a) for i, a in arrays if not a.shape.repeated or can_repeat(fit, a)]
+        else:
+            key = fit.constants.text(read(text))
+            arrays = [(t.i, behind(fit, t.array, key)) for t in threads]
+        return tuple(dict.fromkeys(ArrayThread(i, a) for i, a in arrays))
 
 
 def _kept(nexts: tuple[tuple[Any, ...], ...], result: Result) -> tuple[Any, ...]:

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from refimpl.errors import InputError
 from refimpl.grammar.constants import But
-from refimpl.grammar.fit import Counts
 from refimpl.grammar.keys import Allowed, KeyAutomaton, KeyState
 from refimpl.grammar.literal import Position
 from refimpl.grammar.members import Exists
 from refimpl.grammar.number_sets import NumberSet
 from refimpl.grammar.regex import Node
-from refimpl.grammar.shapes import ArrayShape, Expr, ObjectShape
+from refimpl.grammar.shapes import Expr, ObjectShape
+from refimpl.grammar.unfinished import OpenArray
 
 Family = tuple[Expr, ...]
 Result = tuple[int, ...]
@@ -45,11 +45,7 @@ class Layout:
 @dataclass(frozen=True)
 class ArrayThread:
     i: int
-    shape: ArrayShape
-    index: int
-    counts: Counts
-    values: But = ()  # the items so far, if all must differ
-    but: But = ()  # the rest of those arrays that are equal so far, and that this one must not be
+    array: OpenArray
 
 
 class ObjectThread(NamedTuple):

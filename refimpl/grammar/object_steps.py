@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from refimpl.grammar.apart import dead_members, excluded, object_can_differ, unlike
+from refimpl.grammar.apart import dead_members, object_can_differ
 from refimpl.grammar.constants import But, holds
 from refimpl.grammar.json_states import (
     Colon,
@@ -25,8 +25,9 @@ from refimpl.grammar.json_values import read
 from refimpl.grammar.keys import Allowed, JointKeys, KeyAutomaton, Label, Patterns
 from refimpl.grammar.machine import Action, Go, Pop, Push
 from refimpl.grammar.schema import SchemaReader
-from refimpl.grammar.shapes import Expr, ObjectShape
+from refimpl.grammar.shapes import Expr, ObjectShape, excluded
 from refimpl.grammar.string_steps import StringSteps
+from refimpl.grammar.unfinished import OpenObject
 
 
 class ObjectSteps(StringSteps):
@@ -41,7 +42,7 @@ class ObjectSteps(StringSteps):
         threads = tuple(
             ObjectThread(i, plan.shape, plan.exists, but)
             for i, plan, but in plans
-            if object_can_differ(self.fit, plan.shape, frozenset(), 0, plan.exists, but)
+            if object_can_differ(self.fit, OpenObject(plan.shape, frozenset(), 0, plan.exists, but))
         )
         return Object(threads, frozenset(), 0, True, False, 0) if threads else None
 
@@ -128,8 +129,8 @@ class ObjectSteps(StringSteps):
         """The expression without the values that would leave only what the object must not be."""
         if not t.but:
             return expr
-        dead = dead_members(self.fit, t.shape, gone, count, t.pending, t.but, label)
-        return unlike(self.fit, expr, dead)
+        after = OpenObject(t.shape, gone, count, t.pending, t.but)
+        return self.fit.e.unlike(expr, dead_members(self.fit, after, label))
 
     def passed(self, seen: frozenset[str]) -> frozenset[str]:
         """The names that can no longer be used: those seen, and in order those before them."""

@@ -69,10 +69,31 @@ class Exprs:
         args = tuple(sorted(flat))
         return args[0] if len(args) == 1 else self._make(kind, *args) if args else unit
 
+    def unlike(self, e: Expr, but: But) -> Expr:
+        """The expression without these constants."""
+        return self.both(e, self.leaf("unlike", but)) if but else e
+
     def non(self, e: Expr) -> Expr:
         if e is self.ALL or e is self.NONE:
             return self.NONE if e is self.ALL else self.ALL
         return e.args[0] if e.kind == "not" else self._make("not", e)
+
+
+def is_unlike(expr: Expr) -> bool:
+    return any(map(_is_unlike_leaf, _parts(expr)))
+
+
+def excluded(expr: Expr) -> But:
+    """The constants that `unlike` has excluded."""
+    return tuple(part for e in _parts(expr) if _is_unlike_leaf(e) for part in e.args[1])
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    return expr.args if expr.kind == "and" else (expr,)
+
+
+def _is_unlike_leaf(e: Expr) -> bool:
+    return e.kind == "leaf" and e.args[0] == "unlike"
 
 
 class KeySet(NamedTuple):
@@ -130,12 +151,18 @@ class ArrayShape(NamedTuple):
     hi: int | None = None
     contains: frozenset[Contains] = frozenset()
     unique: bool = False
+    repeated: bool = False  # the opposite: some two items are equal
     evaluated: int | None = 0  # how many leading items were looked at; None: all of them
     evaluated_items: frozenset[Expr] = frozenset()  # and any item that is one of these
     but: But = ()
 
     def item(self, index: int) -> Expr:
         return self.prefix[index] if index < len(self.prefix) else self.rest
+
+    @property
+    def compares(self) -> bool:
+        """Whether it matters which items are equal."""
+        return self.unique or self.repeated
 
 
 class ObjectShape(NamedTuple):

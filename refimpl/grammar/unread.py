@@ -8,6 +8,8 @@ allows more, so no text has a shorter end; and it is the end of every text that 
 values that this end goes on to write, and no array or object that it had to differ from (`Home`).
 
 Two things are forgotten: the text that is being recorded, and, between two items, those before.
+Where two items must be equal, forgetting would allow less: there the items before are kept, and an
+end that needs none to be equal to the text that was forgotten is right, if not always the shortest.
 
 >>> sorted(later(',"a", 2],true]', of_key=False)), sorted(later(': 1,"b":{}}]', of_key=True))
 (['"a"', '2'], ['"b"'])
@@ -17,7 +19,7 @@ import json
 from dataclasses import dataclass, replace
 
 from refimpl.grammar.constants import But, holds
-from refimpl.grammar.json_states import Array, ItemFrame, KeyFrame, MemberFrame
+from refimpl.grammar.json_states import Array, ArrayThread, ItemFrame, KeyFrame, MemberFrame
 from refimpl.grammar.json_values import canonical, read
 from refimpl.grammar.machine import Machine, State
 
@@ -56,15 +58,19 @@ def unread(machine: Machine, state: State) -> State | None:
     if not items_before(machine, state):
         return None
     local = machine.locals[state.local]
-    threads = dict.fromkeys(replace(t, values=()) for t in local.threads)
+    threads = dict.fromkeys(map(_forgetful, local.threads))
     return State(machine.local(replace(local, threads=tuple(threads))), state.stack)
 
 
 def items_before(machine: Machine, state: State) -> But:
     """What the next item of the array we are in must differ from."""
     local = machine.locals[state.local]
-    threads = local.threads if isinstance(local, Array) else ()
-    return tuple(part for t in threads for part in t.values)
+    arrays = (t.array for t in local.threads) if isinstance(local, Array) else ()
+    return tuple(part for a in arrays if a.shape.unique for part in a.values)
+
+
+def _forgetful(t: ArrayThread) -> ArrayThread:
+    return replace(t, array=t.array._replace(values=())) if t.array.shape.unique else t
 
 
 def home(machine: Machine, state: State, rest: bytes) -> Home:

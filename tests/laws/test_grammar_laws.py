@@ -136,6 +136,36 @@ def test_law_27_holds_for_objects_and_arrays_that_must_differ():
     assert c.machine.advance(state, b':"y"}]') is not None
 
 
+COMPARED = {
+    "counted": {**DIFFERENT, "contains": {"maxItems": 1}, "minContains": 2, "maxContains": 2},
+    "repeated": {"type": "array", "not": {"uniqueItems": True}, "maxItems": 3,
+                 "items": {"anyOf": [DIFFERENT["items"], {"type": "integer"}]}},
+    "either": {"type": "array", "items": {"type": "string"}, "maxItems": 3,
+               "anyOf": [{"uniqueItems": False, "maxItems": 1}, {"not": {"uniqueItems": True}}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_law_27_holds_where_items_are_counted_and_compared(name: str):
+    schema, rnd = COMPARED[name], random.Random(name)
+    c, fast = compile_json_schema(schema, VOCABULARY), fast_schema(schema, VOCABULARY, TRIES)
+    for _ in range(3):
+        state, quick = c.start, fast.start
+        for _ in range(30):
+            mask = c.mask(state)
+            assert np.array_equal(mask, brute_force(c.machine, state, VOCABULARY))
+            assert np.array_equal(mask, fast.mask(quick))
+            allowed = allowed_tokens(c, state)
+            assert allowed, "a dead end"
+            token = rnd.choice([t for t in allowed if VOCABULARY.tokens[t] in LIKELY] or allowed)
+            if token == 0:
+                break
+            state, quick = c.advance(state, token), fast.advance(quick, token)
+
+
+LIKELY = [bytes((b,)) for b in b'[]{},:"abxy1']
+
+
 def test_the_compiled_constraint_is_used_and_refuses_what_the_mask_forbids():
     fast = fast_schema(SCHEMAS["object"], VOCABULARY, TRIES)
     assert isinstance(fast, CompiledConstraint)

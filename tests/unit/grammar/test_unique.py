@@ -2,48 +2,35 @@
 
 import json
 import random
-from collections.abc import Iterator
-from itertools import chain, combinations, permutations, product
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from refimpl.errors import UnsupportedError
-from refimpl.grammar.assertions import SchemaOptions
 from refimpl.grammar.closing import Closing
 from refimpl.grammar.constraint import compile_json_schema
-from refimpl.grammar.json_grammar import JsonGrammar
 from refimpl.grammar.json_states import Layout, UnsatisfiableError
-from refimpl.grammar.machine import Machine, State
 from refimpl.grammar.masks import Vocabulary, unpack
-from refimpl.grammar.schema import SchemaReader
-
-UNIQUE: dict[str, Any] = {"type": "array", "uniqueItems": True}
-BIT = {"type": "boolean"}
-ZERO = {"const": 0}
-
-
-def pair(**more: Any) -> dict[str, Any]:
-    """Objects of two members."""
-    return {"type": "object", "properties": {"a": BIT, "b": ZERO}, "required": ["a", "b"],
-            "additionalProperties": False, **more}  # fmt: skip
-
-
-def objects(values: list[Any], keys: str = "ab") -> list[Any]:
-    """All objects whose members have these keys and values."""
-    some = chain.from_iterable(combinations(keys, n) for n in range(len(keys) + 1))
-    return [dict(zip(ks, vs, strict=True)) for ks in some for vs in product(values, repeat=len(ks))]
-
-
-def arrays(values: list[Any], most: int) -> list[Any]:
-    return [list(v) for n in range(most + 1) for v in product(values, repeat=n)]
-
+from tests.unit.grammar.documents import (
+    BIT,
+    UNIQUE,
+    ZERO,
+    accepts,
+    arrays,
+    machine_of,
+    objects,
+    pair,
+    spelled,
+    texts,
+)
 
 BITS = [False, True]
 PAIRS = [*objects([False, True, 0]), {"c": 0}, 0, True]
 LISTS = [*arrays(BITS, 3), {}]
 NESTED = [{"a": v, **b} for v in arrays(BITS, 2) for b in ({}, {"b": []}, {"b": [False]})]
 DEEP = [[a, b] for a in objects(BITS) for b in (*objects([False], "b"), [])]
+FEW = [True, False, 0, [], {"a": 0}]
 # The schema of the items, what else is said of the array, and values among which all items are.
 FINITE: dict[str, tuple[Any, dict[str, Any], list[Any]]] = {
     "pairs": (pair(), {}, PAIRS),
@@ -95,44 +82,43 @@ FINITE: dict[str, tuple[Any, dict[str, Any], list[Any]]] = {
         {"type": "array", "prefixItems": [pair(required=[], properties={"a": BIT}),
                                           {"enum": [{"b": False}, []]}], "minItems": 2,
          "items": False}, {"maxItems": 2}, DEEP),
+    "two of a few": (
+        {"enum": FEW}, {"contains": {"enum": [True, [], 1]}, "minContains": 2, "maxItems": 3}, FEW),
+    "two of a few among four": (
+        {"enum": FEW}, {"contains": {"enum": [True, []]}, "minContains": 2, "minItems": 4}, FEW),
+    "one of a few at most": (
+        {"enum": FEW}, {"contains": {"enum": [True, [], 0]}, "maxContains": 1, "minItems": 2}, FEW),
+    "none of a few": (
+        {"enum": FEW}, {"contains": {"enum": [True, []]}, "minContains": 0, "maxContains": 0,
+                        "minItems": 3}, FEW),
+    "one of a few of a few": (
+        {"enum": FEW}, {"contains": {"enum": [0, True]}, "minItems": 3, "maxItems": 4}, FEW),
+    "two ways to contain": (
+        {"enum": FEW}, {"allOf": [{"contains": {"enum": [True, [], 0]}, "minContains": 2},
+                                  {"contains": {"enum": [0, False]}, "minContains": 2}],
+                        "maxItems": 4}, FEW),
+    "three must share two places": (
+        {"enum": FEW}, {"allOf": [{"contains": {"enum": [True, []]}},
+                                  {"contains": {"enum": [[], 0]}},
+                                  {"contains": {"enum": [0, True]}, "maxContains": 1}],
+                        "maxItems": 2}, FEW),
+    "slots, and two of a few": (
+        {"enum": FEW}, {"prefixItems": [{"enum": [True, 0]}, {"enum": [0, []]}], "maxItems": 4,
+                        "contains": {"enum": [0, [], False]}, "minContains": 3}, FEW),
+    "two lists of one": (
+        {"type": "array", "items": BIT, "maxItems": 2},
+        {"contains": {"minItems": 1, "maxItems": 1}, "minContains": 2, "maxItems": 3}, LISTS),
+    "one list of two at most": (
+        {"type": "array", "items": BIT, "minItems": 1, "maxItems": 2},
+        {"contains": {"minItems": 2}, "maxContains": 1, "minItems": 3}, LISTS),
+    "objects, two of them with b": (
+        pair(required=["a"]), {"contains": {"required": ["b"]}, "minContains": 2, "minItems": 3},
+        PAIRS),
+    "sets that contain two": (
+        {**UNIQUE, "items": {"enum": [0, True, False]}, "contains": BIT, "minContains": 2,
+         "maxItems": 2}, {"minItems": 2},
+        [[], *([a, b] for a in (0, True, False) for b in (0, True, False))]),
 }  # fmt: skip
-
-
-def machine_of(schema: Any, **layout: Any) -> Machine:
-    return Machine(JsonGrammar(SchemaReader(schema, SchemaOptions()), Layout(**layout)))
-
-
-def accepts(machine: Machine, text: str) -> bool:
-    state = machine.advance(machine.start, text.encode())
-    return state is not None and machine.accepts(state)
-
-
-def texts(machine: Machine, letters: bytes) -> Iterator[str]:
-    """All texts in these letters.  None of them is given up halfway."""
-    todo: list[tuple[State, bytes]] = [(machine.start, b"")]
-    while todo:
-        state, text = todo.pop()
-        ended = machine.accepts(state)
-        if ended:
-            yield text.decode()
-        steps = ((machine.step(state, b), text + bytes((b,))) for b in letters)
-        able = [(after, longer) for after, longer in steps if after is not None]
-        assert able or ended, text
-        todo += able
-
-
-def spelled(value: Any) -> Iterator[str]:
-    """With the members in any order."""
-    if isinstance(value, dict):
-        for members in permutations(value.items()):
-            for parts in product(*(spelled(v) for _, v in members)):
-                pairs = (f"{json.dumps(k)}:{v}" for (k, _), v in zip(members, parts, strict=True))
-                yield "{" + ",".join(pairs) + "}"
-    elif isinstance(value, list):
-        for parts in product(*map(spelled, value)):
-            yield "[" + ",".join(parts) + "]"
-    else:
-        yield json.dumps(value)
 
 
 @pytest.mark.parametrize("name", FINITE)
@@ -197,8 +183,14 @@ WALKED: dict[str, Any] = {
     "sets of pairs": {**UNIQUE, "minItems": 2, "items": {**UNIQUE, "items": pair(), "minItems": 1}},
     "matrix": {**UNIQUE, "minItems": 5, "items": {**UNIQUE, "minItems": 2, "items": {
         "type": "array", "items": {"enum": [0, 1]}, "minItems": 1, "maxItems": 2}}},
+    "lists of any length": {**UNIQUE, "minItems": 5, "items": {"type": "array", "items": ZERO}},
     "no constants": {**UNIQUE, "minItems": 3, "contains": {"const": [1]}, "items": {
         "anyOf": [id_and_more(), {"enum": [[0], [1]]}], "not": {"const": {"id": 0}}}},
+    "three of ten": {**UNIQUE, "minItems": 2, "contains": {"enum": [*range(9), True]},
+                     "minContains": 3, "maxContains": 4},
+    "some and some": {**UNIQUE, "items": TAGGED, "allOf": [
+        {"contains": {"type": "array"}, "minContains": 2},
+        {"contains": {"enum": [[0], [1], {"id": 0}]}, "minContains": 2, "maxContains": 3}]},
     "two ways": {"anyOf": [{**UNIQUE, "items": pair(required=[])}, {"items": pair()}],
                  "minItems": 2, "maxItems": 6},
 }  # fmt: skip
@@ -252,11 +244,28 @@ def test_an_array_of_thousands_goes_on_and_ends(vocabulary: Vocabulary):
     assert unpacked[1 + ord("1")] and not unpacked[1 + ord('"')]
 
 
-def test_too_few_objects_are_found_before_anything_is_generated():
-    with pytest.raises(UnsupportedError, match="too few arrays or objects"):
-        machine_of({**UNIQUE, "items": pair(), "minItems": 3})
+@pytest.mark.parametrize("schema", [
+    {"items": pair(), "minItems": 3},
+    {"items": {"enum": [0, 1]}, "minItems": 3},
+    {"contains": {"enum": [0, 1]}, "minContains": 3},
+    {"contains": {"enum": [[0], [1]]}, "minContains": 3},
+    {"contains": pair(), "minContains": 3},
+    {"items": {"enum": [0, 1, 2]}, "contains": {"const": 0}, "maxContains": 0, "minItems": 3},
+    {"items": {"type": "array", "prefixItems": [BIT, ZERO], "items": False}, "minItems": 6},
+    {"items": {**UNIQUE, "items": {**UNIQUE, "items": BIT, "minItems": 2}}, "minItems": 6},
+])  # fmt: skip
+def test_too_few_values_are_found_before_anything_is_generated(schema: dict[str, Any]):
     with pytest.raises(UnsatisfiableError):
-        machine_of({**UNIQUE, "items": {"enum": [0, 1]}, "minItems": 3})
+        machine_of({**UNIQUE, **schema})
+    left = machine_of({"anyOf": [{**UNIQUE, **schema}, {"const": 0}]}, white_space=0)
+    assert list(texts(left, b"[]{}01truefals")) == ["0"]
+
+
+def test_values_that_hold_values_of_their_kind_are_not_counted():
+    schema = {"$ref": "#/$defs/set", "$defs": {"set": {
+        **UNIQUE, "minItems": 2, "items": {"anyOf": [ZERO, {"$ref": "#/$defs/set"}]}}}}  # fmt: skip
+    with pytest.raises(UnsupportedError, match="nested in themselves"):
+        machine_of(schema)
 
 
 def test_what_one_item_took_no_other_is_waited_for():
