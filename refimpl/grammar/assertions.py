@@ -120,10 +120,10 @@ class Assertions:
         )
 
     def enum(self, values: list[Any]) -> Union:
-        numbers = frozenset(fraction(v) for v in values if is_number(v))
+        numbers = frozenset(fraction(v) for v in values if is_number(v) and not is_infinite(v))
         words = self.r.words(v for v in values if isinstance(v, str))
-        rest = [v for v in values if not is_number(v) and not isinstance(v, str)]
-        unions = [self.const_union(v) for v in rest]
+        rest = (v for v in values if not isinstance(v, str))
+        unions = [self.const_union(v) for v in rest if not is_number(v) or is_infinite(v)]
         if numbers:
             unions.append(Union(numbers=(NumberSet(only=numbers),)))
         if words is not self.r.EMPTY:

@@ -30,6 +30,8 @@ def fraction(value: int | float | Fraction) -> Fraction:
     >>> fraction(0.1), int(fraction(1e23))
     (Fraction(1, 10), 99999999999999991611392)
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"a schema can't compare with {value}: no double holds what is written")
     small = isinstance(value, float) and abs(value) < EXACT
     return Fraction(repr(value)) if small else Fraction(value)
 
@@ -73,7 +75,7 @@ def count(schema: dict[str, Any], key: str) -> int | None:
     value = schema.get(key)
     if value is None:
         return None
-    if not is_number(value) or value < 0 or value != int(value):
+    if not is_number(value) or not 0 <= value < math.inf or value != int(value):
         raise InputError(f"`{key}` must be a whole number, not {value!r:.60}")
     return int(value)
 
