@@ -104,6 +104,9 @@ INTEGER_A = {"type": "object", "properties": {"a": {"type": "integer"}}}
         ({"const": False}, "0", False),
         ({"multipleOf": 0.01}, "0.07", True),
         ({"multipleOf": 0.01}, "0.075", False),
+        ({"enum": [1e400, 2]}, "3e400", False),  # an exponent has three digits, to 300
+        ({"enum": [1e400, 2]}, "1" + 310 * "0" + ".0", True),  # both are read as infinite
+        ({"enum": [1e400, 2]}, "2", True),
         ({"const": 9007199254740993}, "9007199254740993", True),
         ({"const": 9007199254740993}, "9007199254740992", False),
         (INTEGER_A, '{"a": 1}', True),
