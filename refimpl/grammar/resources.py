@@ -25,6 +25,7 @@ _OTHERS = ("allOf", "anyOf", "oneOf", "prefixItems", "items", "additionalItems",
            "additionalProperties", "unevaluatedItems", "contains", "unevaluatedProperties",
            "propertyNames", "not", "if", "then", "else", "contentSchema")  # fmt: skip
 _HOLDS_MAP = dict.fromkeys(_MAPS, True) | dict.fromkeys(_OTHERS, False)
+_OWN = ("http://json-schema.org/", "https://json-schema.org/")
 MAX_SCHEMAS = 200_000
 
 
@@ -68,7 +69,7 @@ class Resources:
                 continue
             if len(self.base) > MAX_SCHEMAS:
                 raise UnsupportedError(f"a document of more than {MAX_SCHEMAS} schemas")
-            dialect = str(schema.get("$schema", dialect))
+            dialect = known(str(schema.get("$schema", dialect)))
             base = self._named(schema, base, dialect)
             self.base[id(schema)] = base
             self.unevaluated |= "unevaluatedItems" in schema or "unevaluatedProperties" in schema
@@ -133,6 +134,20 @@ class Resources:
             raise InputError(f"the schema has no schema at {pointer!r}")
         self._index(node, base, dialect)
         return node
+
+
+@lru_cache(maxsize=64)
+def known(dialect: str) -> str:
+    """The dialect, if it is one of JSON Schema's own; another may give keywords other meanings.
+
+    >>> known("http://json-schema.org/draft-07/schema#")
+    'http://json-schema.org/draft-07/schema#'
+    """
+    if dialect and not dialect.startswith(_OWN):
+        raise UnsupportedError(
+            f"the dialect {dialect:.200} (`$schema`): only json-schema.org's are known"
+        )
+    return dialect
 
 
 @lru_cache(maxsize=64)

@@ -173,9 +173,8 @@ def test_the_test_suite_of_json_schema(shared: Any):
                 wrong.append(f"{path.stem}#{n}")
             else:
                 right += 1
-    # A metaschema that switches validation off is not read; the keywords still assert.
-    assert wrong == ["vocabulary#0"]
-    assert right >= 345 and refused <= 25
+    assert not wrong
+    assert right >= 360 and refused <= 23
 
 
 @pytest.mark.parametrize(("local", "valid"), [("a" * 64, True), ("a" * 65, False), ("a.b", True)])
