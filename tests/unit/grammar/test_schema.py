@@ -174,7 +174,7 @@ def test_the_test_suite_of_json_schema(shared: Any):
             else:
                 right += 1
     assert not wrong
-    assert right >= 360 and refused <= 23
+    assert right >= 359 and refused <= 24
 
 
 @pytest.mark.parametrize(("local", "valid"), [("a" * 64, True), ("a" * 65, False), ("a.b", True)])
