@@ -31,7 +31,7 @@ from refimpl.grammar.schema import SchemaReader
 
 jsonschema = pytest.importorskip("jsonschema")
 
-F = Fraction
+F, EXAMPLES = Fraction, settings().max_examples
 EDGES = [2**53, 2**54, 2**60, 2**63, 10**22, 10**23, int(1e23), 3 * 2**70]
 DRAFT_4 = {"$schema": "http://json-schema.org/draft-04/schema#"}
 
@@ -143,7 +143,7 @@ def schema_and_texts(draw: st.DrawFn) -> tuple[Any, list[str]]:
     return schema, list(spellings(n + shift * draw(st.integers(-2, 2))))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=EXAMPLES // 2)
 @given(schema_and_texts())
 @example(({"exclusiveMinimum": 2**53}, ["9007199254740992.5"]))
 @example(({"minimum": 2**53 + 1}, ["9007199254740993.0", "9007199254740994.0"]))
@@ -212,7 +212,6 @@ def is_next_to(bound: Fraction, x: Fraction) -> bool:
 items = st.lists(wholes().flatmap(lambda n: st.sampled_from(list(spellings(n)))), max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
 @given(items)
 @example(["9007199254740992", "9007199254740993.0"])
 @example(["9007199254740993.0", "9007199254740992"])
@@ -265,7 +264,6 @@ FUTURES = (
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(sets(), wholes().flatmap(lambda n: st.sampled_from(list(spellings(n)))))
 @example(NumberSet(lo=F(2**60), lo_open=True), "1152921504606846976")
 @example(INTEGERS, "1.005e2")
@@ -287,7 +285,7 @@ def is_digits(text: str) -> bool:
     return not re.search("[.eE]", text)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=EXAMPLES // 6)
 @given(schema_and_texts())
 @example(({"oneOf": [{"minimum": 2**53}, {"minimum": 2**53}, {"const": 5}]}, ["5.0"]))
 def test_every_beginning_can_be_completed(drawn: tuple[Any, list[str]]):

@@ -203,7 +203,7 @@ def test_walks_end_and_are_valid(name: str):
     judge = jsonschema.Draft202012Validator(WALKED[name])
     machine = machine_of(WALKED[name], white_space=0, in_order="order" in name)
     closing, rnd = Closing(machine), random.Random(name)
-    for _ in range(40):
+    for _ in range(20):
         state, text = machine.start, b""
         for _ in range(rnd.randint(1, 90)):
             able = [(b, s) for b in LETTERS if (s := machine.step(state, b)) is not None]
