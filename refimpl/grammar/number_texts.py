@@ -67,7 +67,7 @@ def can_complete(s: NumberSet, text: str) -> bool:
     if is_complete(s, text.lstrip("-")) or _plain_fits(s, m, value, width):
         return True
     one_digit = len(m[2]) == 1 and m[2] != "0" and s.spelled != "digits"
-    powers = _powers(s, value, -MAX_EXPONENT, MAX_EXPONENT) if one_digit else ()
+    powers = _powers(s, value, width, -MAX_EXPONENT, MAX_EXPONENT) if one_digit else ()
     return any(s.meets(value * p, (value + width) * p) for p in powers)
 
 
@@ -76,21 +76,24 @@ def _plain_fits(s: NumberSet, m: "re.Match[str]", value: Fraction, width: Fracti
         return True
     if m[3] is not None or m[2] == "0":
         return False
-    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value, 1, MAX_DIGITS))
+    return any(s.meets(value * p, (value + 1) * p) for p in _powers(s, value, width, 1, MAX_DIGITS))
 
 
-def _powers(s: NumberSet, value: Fraction, first: int, last: int) -> Iterator[Fraction]:
+def _powers(
+    s: NumberSet, value: Fraction, width: Fraction, first: int, last: int
+) -> Iterator[Fraction]:
     """Powers of ten at which scaled intervals can begin or cease to meet the set."""
-    exponents = scales(s, value.numerator, value.denominator, first, last)
+    exponents = scales(s, int(value / width), width.denominator, first, last)
     yield from (Fraction(10) ** k for k in exponents)
 
 
-def scales(s: NumberSet, numerator: int, denominator: int, first: int, last: int) -> range:
-    """Their exponents.  Far beyond the bounds and steps no member is looked for."""
+def scales(s: NumberSet, digits: int, unit: int, first: int, last: int) -> range:
+    """Their exponents, of a number of so many units.  Far beyond the bounds no member is looked
+    for, nor where the last digit is far larger than any step."""
     least, most = s.magnitudes
-    scale = magnitude(numerator, denominator) if numerator else 0
+    scale, places = magnitude(digits, unit) if digits else 0, len(str(unit)) - 1
     low = max(first, least - scale - 3)
-    high = min(last, most - min(scale, 0) + 3)
+    high = min(last, most - min(scale, 0) + places + 3)
     return range(low, high + 1)
 
 
