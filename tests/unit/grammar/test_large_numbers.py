@@ -267,6 +267,7 @@ FUTURES = (
 @given(sets(), wholes().flatmap(lambda n: st.sampled_from(list(spellings(n)))))
 @example(NumberSet(lo=F(2**60), lo_open=True), "1152921504606846976")
 @example(INTEGERS, "1.005e2")
+@example(NumberSet(lo=F(1 - 2**53), step=F(1)), "9.007199254740992e15")
 @example(NumberSet(step=F(1), lo=F(-1000)), "-1.0001e3")
 def test_states_of_large_numbers_have_the_futures_of_their_texts(s: NumberSet, text: str):
     t, short = s, ""

@@ -99,6 +99,8 @@ INTEGER_A = {"type": "object", "properties": {"a": {"type": "integer"}}}
         ({"type": "integer"}, "1.5e1", True),
         ({"type": "integer"}, "1.5", False),
         ({"type": "integer"}, "1.55e1", False),
+        ({"type": "integer"}, "1.12345e5", True),
+        ({"type": "integer"}, "1.12345e4", False),
         ({"enum": [1]}, "1.00", True),
         ({"const": 0.1}, "1e-1", True),
         ({"const": False}, "0", False),
